@@ -1,0 +1,57 @@
+# The front door. Everything runs in .venv, which tools/environment.sh makes from the pinned requirements.
+.DEFAULT_GOAL := help
+.PHONY: help environment check format generate requirements test test-unit test-cluster serve demo demo-down demo-model \
+        cluster cluster-down
+
+PYTHON := .venv/bin/python
+SOURCES := crds operator server tools tests demo
+
+help: ## Show this list.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+environment: ## Install the pinned Python packages into .venv.
+	@tools/environment.sh
+
+check: environment ## Lint, types, import boundaries, generated files, examples. Seconds; run it before each commit.
+	.venv/bin/ruff check $(SOURCES)
+	.venv/bin/ruff format --check $(SOURCES)
+	.venv/bin/mypy crds operator server tools
+	.venv/bin/lint-imports
+	$(PYTHON) tools/generate.py --check
+
+format: environment ## Format and fix what can be fixed.
+	.venv/bin/ruff check --fix $(SOURCES)
+	.venv/bin/ruff format $(SOURCES)
+
+generate: environment ## Write the generated files: the CRD, its copy in the chart, the field reference.
+	$(PYTHON) tools/generate.py
+
+requirements: environment ## Pin the requirements again from requirements/*.in.
+	tools/requirements.sh
+
+test-unit: environment ## Unit tests: no model, no cluster; seconds.
+	.venv/bin/pytest -q tests/schema tests/operator tests/workspace tests/tools tests/chart
+
+test-cluster: environment ## Tests against a real Kubernetes (started here, root on Linux).
+	.venv/bin/pytest tests/cluster
+
+test: check ## Everything, as CI runs it.
+	.venv/bin/pytest tests
+
+serve: environment ## The server alone, with the demo model on the CPU, at http://127.0.0.1:8000.
+	.venv/bin/omega-server serve --model-path demo/model --device cpu --dtype float32
+
+demo: environment ## Everything: a cluster, images, chart, resource, questions and answers.
+	@$(PYTHON) demo/run.py up
+
+demo-down: environment ## Take down what make demo started.
+	@$(PYTHON) demo/run.py down
+
+demo-model: environment ## Train the demo model and its MoE twin again (under an hour on 2 cores).
+	$(PYTHON) demo/train --out demo
+
+cluster: ## Start a local Kubernetes on this machine (Linux, root).
+	python3 tools/cluster up
+
+cluster-down: ## Stop it.
+	python3 tools/cluster down

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Pin requirements/*.in into requirements/*.txt: every version with its hashes, and no index address.
+set -eu
+cd "$(dirname "$0")/../requirements"
+compile="../.venv/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-header"
+$compile --universal --python-version 3.11 dev.in -o dev.txt "$@"
+$compile --universal --python-version 3.11 uv.in -o uv.txt "$@"
+for image in server operator; do
+    $compile --python-version 3.13 --python-platform x86_64-manylinux_2_28 $image.in -o $image.txt "$@"
+done
