@@ -1,0 +1,17 @@
+"""Prompts in, tokens out: continuous batching over an unchanged transformers model.
+
+On the data path this package stands between the prompt and the completion. It knows token ids and pixels, never text or HTTP.
+
+    request        what goes in (Prompt, Sampling) and comes out (Token), and the errors
+    router         the front end in the server's process: chooses an engine, restarts a dead one
+    worker         the process of one engine, and the messages between it and the router
+    engine         the loop of one engine: schedule, run, sample, commit
+    sequence       one request inside the engine          (no tensors)
+    scheduler      what runs in the next step             (pure, no tensors)
+    block_manager  who owns which block of the KV cache   (pure, no tensors)
+    kv_cache       the blocks' tensors
+    attention      the one attention function over the KV cache
+    runner         one packed forward of everything that the scheduler chose
+    vision         each picture through the vision tower once
+    sampler        logits to tokens
+"""
