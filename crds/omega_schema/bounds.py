@@ -1,0 +1,73 @@
+"""Bounds that a JSON schema cannot say, or cannot say in words: declared once, for pydantic and for the CRD."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from omega_schema.quantity import DURATION_PATTERN, Quantity, seconds_of, value_of
+
+
+def _with_rule(node: dict[str, Any], rule: str, message: str) -> dict[str, Any]:
+    rules = [*node.get("x-kubernetes-validations", ()), {"rule": rule, "message": message}]
+    return {**node, "x-kubernetes-validations": rules}
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a Quantity or a Duration, both inclusive."""
+
+    least: str
+    most: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check the bounds after the text was understood."""
+        measure = value_of if issubclass(source, Quantity) else seconds_of
+
+        def check(value: str) -> str:
+            if not measure(self.least) <= measure(value) <= measure(self.most):
+                raise ValueError(self._message)
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Say the bounds in CEL, because a structural schema compares numbers only."""
+        node = handler(schema)
+        # A text of the wrong form is another rule's business: this one would only add a second, odder error.
+        if node.get("x-kubernetes-int-or-string"):
+            size, least, most = "quantity(string(self))", f"quantity('{self.least}')", f"quantity('{self.most}')"
+            rule = f"!isQuantity(string(self)) || ({size}.compareTo({least}) >= 0 && {size}.compareTo({most}) <= 0)"
+        else:
+            time, least, most = "duration(self)", f"duration('{self.least}')", f"duration('{self.most}')"
+            rule = f"!self.matches(r'{DURATION_PATTERN}') || ({time} >= {least} && {time} <= {most})"
+        return _with_rule(node, rule, self._message)
+
+    @property
+    def _message(self) -> str:
+        return f"must be from {self.least} to {self.most}"
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Form of a text, with a message in words, which the `pattern` of a JSON schema does not have."""
+
+    pattern: str
+    message: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check the form after type and length."""
+        form = re.compile(self.pattern)
+
+        def check(value: str) -> str:
+            if not form.fullmatch(value):
+                raise ValueError(self.message)
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Say the form in CEL. The length bound of the text bounds the cost."""
+        return _with_rule(handler(schema), f"self.matches(r'{self.pattern}')", self.message)
