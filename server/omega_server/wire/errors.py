@@ -1,0 +1,96 @@
+"""The only table from what went wrong to what the client is told.
+
+Exceptions of other layers are looked up by the names of their classes, nearest first, so that this module stays a leaf
+and nothing heavy is imported to answer a 404.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+INVALID_REQUEST = "invalid_request_error"
+SERVER_ERROR = "server_error"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One row: what the client is told.
+
+    Attributes:
+        status: HTTP status.
+        code: machine-readable word; stable.
+        message: for a person; says what to do, and never names addresses, paths or internals.
+        param: the request's field, such as messages[0].content.
+        type: the class of error that OpenAI's clients know.
+        retry_after: seconds after which another try makes sense.
+    """
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    type: str = INVALID_REQUEST
+    retry_after: int | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The response body."""
+        # A lone surrogate in a client's field name would make the answer itself impossible to encode.
+        message = self.message.encode("utf-8", "replace").decode()
+        param = None if self.param is None else self.param.encode("utf-8", "replace").decode()
+        return {"error": {"message": message, "type": self.type, "param": param, "code": self.code}}
+
+    def headers(self) -> dict[str, str]:
+        """What goes into the response's header beside the body."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
+
+
+class ApiError(Exception):
+    """A problem that the HTTP side itself found."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def bad_request(code: str, message: str, param: str | None = None) -> ApiError:
+    """A fault of the client that has no status of its own."""
+    return ApiError(Problem(400, code, message, param))
+
+
+INTERNAL = Problem(500, "internal_error", "The server failed; its log has the reason.", type=SERVER_ERROR)
+
+METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "This path does not have this method; see the Allow header.")
+NOT_FOUND = Problem(404, "not_found", "There is no such path. The API begins at /v1, for example /v1/chat/completions.")
+INVALID_API_KEY = Problem(401, "invalid_api_key", "Send a valid key in the header Authorization: Bearer KEY.")
+HEADERS_TOO_LARGE = Problem(431, "headers_too_large", "The header fields of the request are too large.")
+UNSUPPORTED_MEDIA_TYPE = Problem(
+    415, "unsupported_media_type", "Send the body as Content-Type: application/json, without Content-Encoding."
+)
+
+# By class name. Where the message is empty, the exception's own text is written for the client.
+_BY_CLASS = {
+    "ContextLengthExceeded": Problem(400, "context_length_exceeded", "", "messages"),
+    "QueueFull": Problem(
+        429, "rate_limit_exceeded", "Too many requests wait; try again.", type="rate_limit_error", retry_after=1
+    ),
+    "NotReady": Problem(
+        503, "not_ready", "The server is loading or stopping; try again.", type=SERVER_ERROR, retry_after=2
+    ),
+    "EngineFailed": Problem(500, "engine_failed", "The engine failed under this answer; try again.", type=SERVER_ERROR),
+}
+
+
+def problem_of(error: BaseException) -> Problem | None:
+    """What the client is told about an exception, or None if nobody foresaw it (then it is `INTERNAL`)."""
+    if isinstance(error, ApiError):
+        return error.problem
+    if hasattr(error, "code") and hasattr(error, "param"):  # of media: as many codes as there are broken pictures
+        return Problem(400, error.code, str(error), error.param)
+    rows = (_BY_CLASS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _BY_CLASS)
+    row = next(rows, None)
+    return row if row is None or row.message else replace(row, message=str(error))
+
+
+def request_too_large(limit: int) -> Problem:
+    """The body is larger than `limit` bytes."""
+    return Problem(413, "request_too_large", f"The request body is larger than {limit} bytes.")
