@@ -9,6 +9,9 @@ from pydantic_core import CoreSchema, core_schema
 
 from omega_schema.quantity import DURATION_PATTERN, Quantity, seconds_of, value_of
 
+IN_WORDS = "x-omega-bounds"
+"""Keyword for bounds in words; it is moved into the description and never reaches the CRD."""
+
 
 def _with_rule(node: dict[str, Any], rule: str, message: str) -> dict[str, Any]:
     rules = [*node.get("x-kubernetes-validations", ()), {"rule": rule, "message": message}]
@@ -43,7 +46,7 @@ class Within:
         else:
             time, least, most = "duration(self)", f"duration('{self.least}')", f"duration('{self.most}')"
             rule = f"!self.matches(r'{DURATION_PATTERN}') || ({time} >= {least} && {time} <= {most})"
-        return _with_rule(node, rule, self._message)
+        return {**_with_rule(node, rule, self._message), IN_WORDS: f"From {self.least} to {self.most}."}
 
     @property
     def _message(self) -> str:

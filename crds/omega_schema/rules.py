@@ -20,35 +20,36 @@ HOST_PATTERN = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One sentence about the fields of one model."""
+class Sentence:
+    """What a rule says to the API server."""
 
     on: str
-    """Name of the model."""
+    """Name of the model that it stands at."""
 
     field: str
-    """Path from the model to the field that an error is shown at, for example .gpu.count; empty for the model."""
+    """Path from that model to the field that an error is shown at, for example .count."""
 
     message: str
-    """What to do."""
+    """What to do when it does not hold."""
 
     cel: str
-    """The rule for the API server."""
-
-    holds: Callable[[Any], bool]
-    """The rule for pydantic, on the parsed model."""
+    """The condition, in CEL."""
 
 
 @dataclass(frozen=True)
-class Transition:
+class Rule(Sentence):
+    """One sentence about the fields of one model."""
+
+    holds: Callable[[Any], bool]
+    """The condition again, on the parsed model."""
+
+
+@dataclass(frozen=True)
+class Transition(Sentence):
     """One sentence about a change of one model; it is not asked when a resource is created."""
 
-    on: str
-    field: str
-    message: str
-    cel: str
     holds: Callable[[Any, Any], bool]
-    """The rule for Python, on the new and the old model."""
+    """The condition again, on the new and the old model."""
 
 
 def _is_network(text: str) -> bool:
@@ -314,7 +315,7 @@ TRANSITIONS: tuple[Transition, ...] = (
         on="ModelCache",
         field=".storageClassName",
         message="the storage class of a volume cannot be changed in place: create a second resource with the new class",
-        cel="self.storageClassName == oldSelf.storageClassName",
+        cel="self.?storageClassName.orValue('') == oldSelf.?storageClassName.orValue('')",
         holds=lambda new, old: new.storage_class_name == old.storage_class_name,
     ),
     Transition(
