@@ -100,7 +100,7 @@ _SCHEME_TESTS = " || ".join(f"self.source.startsWith('{scheme}://')" for scheme 
 RULES: tuple[Rule, ...] = (
     Rule(
         on="OmegaVLMDeployment",
-        field=".metadata.name",
+        field=".metadata",
         message=f"the name must have at most {limits.MAX_NAME} characters, because the names of the Deployment, the "
         "pods and the rest are made from it: choose a shorter one",
         cel=f"size(self.metadata.name) <= {limits.MAX_NAME}",
@@ -108,7 +108,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         on="OmegaVLMDeployment",
-        field=".metadata.name",
+        field=".metadata",
         message="the name must begin with a letter and have only lower-case letters, digits and -, because a Service "
         "gets it",
         cel=f"self.metadata.name.matches(r'{NAME_PATTERN}')",
@@ -315,7 +315,8 @@ TRANSITIONS: tuple[Transition, ...] = (
         on="ModelCache",
         field=".storageClassName",
         message="the storage class of a volume cannot be changed in place: create a second resource with the new class",
-        cel="self.?storageClassName.orValue('') == oldSelf.?storageClassName.orValue('')",
+        cel="has(self.storageClassName) == has(oldSelf.storageClassName) && "
+        "(!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
         holds=lambda new, old: new.storage_class_name == old.storage_class_name,
     ),
     Transition(

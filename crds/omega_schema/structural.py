@@ -158,13 +158,19 @@ def _resolved(
 def _default(node: Mapping[str, Any]) -> Any:
     """The default that the API server fills in, or None.
 
-    An object whose fields have defaults gets {}, because the API server fills in fields only of objects that are there.
-    Nothing is filled in where the default is empty: it would only make resources longer.
+    An object is filled in whole, because its rules must hold for what is written here. Nothing is filled in where the
+    default is empty: it would only make resources longer.
     """
     default = node.get("default")
-    if "properties" in node and isinstance(default, Mapping):
-        return {}
-    return None if default in ("", [], {}) else default
+    if isinstance(default, Mapping):
+        # An object without any default must still be there for the rules that look into it.
+        return _without_empty(default) or ({} if "properties" in node else None)
+    return None if default in ("", []) else default
+
+
+def _without_empty(values: Mapping[str, Any]) -> Node:
+    pruned = {name: _without_empty(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return {name: value for name, value in pruned.items() if value not in (None, "", [], {})}
 
 
 def _description(node: Mapping[str, Any]) -> str:
