@@ -1,0 +1,64 @@
+"""buildah with a store of its own: nothing of the user's is read, changed or left mounted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from cluster.places import PLACES
+from cluster.shell import ClusterError, run, succeeds
+
+STORE = PLACES.cache / "buildah"
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def command(*arguments: str | Path) -> tuple[str, ...]:
+    """The command line of buildah on our store."""
+    run_directory = PLACES.run / "buildah"
+    return ("buildah", "--root", str(STORE), "--runroot", str(run_directory), *(str(word) for word in arguments))
+
+
+def has(image: str) -> bool:
+    """Whether the store holds ``image``."""
+    return succeeds(*command("inspect", "--type=image", image))
+
+
+def build(dockerfile: Path, image: str, arguments: Iterable[str], context: Path) -> None:
+    """Build ``dockerfile`` as ``image``, with output as it comes and layers kept for the next time.
+
+    The host's certificates are handed in as the secret ``ca``: package registries may sit behind a company's authority.
+
+    Raises:
+        ClusterError: if the build fails.
+    """
+    secret = ("--secret", f"id=ca,src={CERTIFICATES}") if CERTIFICATES.exists() else ()
+    done = subprocess.run(
+        command(
+            "--runtime", "runc", "build", "--isolation", "oci", "--network", "host", "--layers", *secret,
+            *(f"--build-arg={argument}" for argument in arguments),
+            "--file", dockerfile, "--tag", image, context,
+        ),
+        env={**os.environ, "BUILDAH_RUNTIME": "runc"},
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise ClusterError(f"building {image} from {dockerfile} failed: see above")
+
+
+def export(image: str) -> tuple[str, ...]:
+    """The command line that writes ``image`` as a docker-archive to its standard output."""
+    return command("push", "--quiet", image, f"docker-archive:/dev/stdout:{image}")
+
+
+def make_image(image: str, root: Path, environment: dict[str, str]) -> None:
+    """Turn the directory tree ``root`` into an image of one layer."""
+    container = run(*command("from", "scratch")).strip()
+    try:
+        run(*command("add", "--quiet", container, root, "/"))
+        variables = [f"--env={name}={value}" for name, value in environment.items()]
+        run(*command("config", *variables, "--cmd=python3", container))
+        run(*command("commit", "--quiet", container, image))
+    finally:
+        run(*command("rm", container))

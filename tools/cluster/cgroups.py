@@ -1,0 +1,108 @@
+"""One cgroup holds all that the cluster started, so that ending it misses nothing and hits nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from cluster.shell import ClusterError, wait_until
+
+NAME = "omega-vlm"
+
+
+def hierarchies(mounts: str) -> dict[str, Path]:
+    """Mount points of the cgroup hierarchies in the text of /proc/self/mounts: by controller, "" for version 2."""
+    found: dict[str, Path] = {}
+    for line in mounts.splitlines():
+        _, where, kind, options, *_ = line.split()
+        if kind == "cgroup2":
+            found[""] = Path(where)
+        elif kind == "cgroup":
+            known = {"cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "name=systemd"}
+            found.update(dict.fromkeys(known.intersection(options.split(",")), Path(where)))
+    return found
+
+
+def _mounted() -> dict[str, Path]:
+    return hierarchies(Path("/proc/self/mounts").read_text())
+
+
+def tracking() -> Path:
+    """The hierarchy that tells which processes are ours: both runc and we put every process into it."""
+    mounted = _mounted()
+    root = mounted.get("pids") or mounted.get("")
+    if root is None:
+        raise ClusterError("no cgroup hierarchy with the pids controller is mounted")
+    return root / NAME
+
+
+def daemons() -> Path:
+    """Where the daemons and the containers' shims go."""
+    return tracking() / "daemons"
+
+
+def create() -> None:
+    """Make the cluster's cgroup in every hierarchy; the kubelet puts pods below it."""
+    for root in set(_mounted().values()):
+        group = root / NAME
+        group.mkdir(exist_ok=True)
+        for inherited in ("cpuset.cpus", "cpuset.mems"):
+            # A version 1 cpuset starts empty, and an empty one takes no process.
+            if (
+                (group / inherited).exists()
+                and (root / inherited).exists()
+                and not (group / inherited).read_text().strip()
+            ):
+                (group / inherited).write_text((root / inherited).read_text())
+    daemons().mkdir(exist_ok=True)
+
+
+def processes(below: str = "") -> set[int]:
+    """Process ids of what runs in the cluster (daemons, shims, containers) or in the part that ``below`` names."""
+    found: set[int] = set()
+    for file in (tracking() / below).rglob("cgroup.procs"):
+        try:
+            found.update(int(pid) for pid in file.read_text().split())
+        except OSError:
+            continue  # a container's cgroup went away while we looked
+    return found
+
+
+def kill(below: str = "", seconds: float = 10) -> None:
+    """Kill every process in the cluster's cgroup, or in the part of it that ``below`` names."""
+
+    def gone() -> bool:
+        pids = processes(below)
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it ended by itself
+        return not pids
+
+    wait_until(gone, "the cluster's processes to end", seconds, pause=0.05)
+
+
+def remove() -> None:
+    """Remove the cluster's cgroups; nothing may run in them."""
+    for root in set(_mounted().values()):
+        group = root / NAME
+        for path in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+            _rmdir(path)
+        if group.exists():
+            _rmdir(group)
+
+
+def _rmdir(path: Path, attempts: int = 50) -> None:
+    """The kernel lets go of a cgroup a moment after its last process."""
+    for attempt in range(attempts):
+        try:
+            path.rmdir()
+        except OSError:
+            if attempt == attempts - 1:
+                raise
+            time.sleep(0.02)
+        else:
+            return

@@ -1,0 +1,46 @@
+"""Debian packages that the node needs beside the Go tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from cluster.shell import ClusterError, run, say
+
+CNI_PLUGINS = Path("/usr/lib/cni")
+
+PACKAGES = {
+    "buildah": "buildah",
+    "conntrack": "conntrack",
+    "debootstrap": "debootstrap",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "nsenter": "util-linux",
+    "openssl": "openssl",
+    "runc": "runc",
+    str(CNI_PLUGINS / "ptp"): "containernetworking-plugins",
+}
+"""Program to the package that holds it."""
+
+
+def missing() -> list[str]:
+    """Names of the packages whose program is not on this machine."""
+    return sorted(package for program, package in PACKAGES.items() if shutil.which(program) is None)
+
+
+def ensure() -> None:
+    """Install what is missing.
+
+    Raises:
+        ClusterError: if something is missing and this is not Debian, or not root.
+    """
+    packages = missing()
+    if not packages:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise ClusterError(f"install these packages first: {' '.join(packages)}")
+    say(f"installing {' '.join(packages)} (about half a minute)")
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run("apt-get", "update", "-q", env=quiet)
+    run("apt-get", "install", "-y", "-q", "--no-install-recommends", *packages, env=quiet)

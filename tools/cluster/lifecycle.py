@@ -1,0 +1,176 @@
+"""up, down, status: the only sequence of steps."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster import cgroups, control_plane, go_tools, gpus, host_packages, images, mounts, network, node, pki, processes
+from cluster.kubectl import answers, apply, find
+from cluster.places import NODE, PLACES
+from cluster.processes import Daemon
+from cluster.shell import ClusterError, run, say, succeeds, wait_until
+
+DAEMONS = (
+    "kwok", "coredns", "kube-proxy", "kubelet", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd",
+    "containerd",
+)  # fmt: skip
+"""In the order in which they end."""
+
+BOOT = PLACES.run / "boot"
+
+
+def up(fake_nodes: int = 0, gpus_per_node: int = 8) -> None:
+    """Start the cluster, or bring the one that runs up to date.
+
+    Raises:
+        ClusterError: if something on this machine stands in the way.
+    """
+    _need_linux_root()
+    host_packages.ensure()
+    go_tools.ensure((*go_tools.FOR_THE_NODE, *(("kwok",) if fake_nodes else ())))
+    with _lock():
+        if not _of_this_boot():
+            _clear()
+            shutil.rmtree(PLACES.log, ignore_errors=True)
+            PLACES.run.mkdir(parents=True)
+            BOOT.write_text(processes.boot_id())
+        cgroups.create()
+        network.create()
+        pki.ensure(PLACES.state / "pki")
+        node.write_configs()
+        _start(control_plane.etcd(), node.containerd())
+        _start(control_plane.api_server())
+        wait_until(_containerd_answers, "containerd to answer", 30)
+        images.ensure_pause()
+        _wait_for_api_server()
+        apply(node.DNS_ROLE)
+        _start(
+            control_plane.controller_manager(), control_plane.scheduler(), node.kubelet(), node.kube_proxy(), node.dns()
+        )
+        wait_until(_is_ready, "the node to become Ready", 120, pause=0.3)
+        gpus.advertise(gpus_per_node)
+        if fake_nodes:
+            _start(gpus.kwok())
+        gpus.make_fake_nodes(fake_nodes, gpus_per_node)
+        wait_until(_has_default_account, "the default service account", 60)
+        for name in DAEMONS:
+            if fake_nodes or name != "kwok":
+                processes.check_alive(name)
+    say(f"the cluster is up: KUBECONFIG={PLACES.kubeconfig}")
+
+
+def down() -> None:
+    """End the cluster and everything in it; images and tools stay for the next one."""
+    _need_linux_root()
+    with _lock():
+        _clear()
+    say("the cluster is down")
+
+
+def status() -> bool:
+    """Print what runs; whether all of it does."""
+    alive = {name: processes.record(name) for name in reversed(DAEMONS)}
+    for name, known in alive.items():
+        print(f"{name:<24} {f'running, pid {known.pid}' if known else 'not running'}")
+    complete = all(known for name, known in alive.items() if name != "kwok")
+    found = find("node", NODE) if alive["kube-apiserver"] else None
+    print(
+        f"node {NODE:<19} {'Ready' if found and _ready_condition(found) else 'not Ready'}, {gpus.advertised(found)} GPUs"
+    )
+    return complete and found is not None and _ready_condition(found)
+
+
+def _need_linux_root() -> None:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        raise ClusterError("a local cluster needs root on Linux; elsewhere set KUBECONFIG to a cluster that you have")
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    PLACES.state.mkdir(parents=True, exist_ok=True)
+    with (PLACES.state.parent / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _of_this_boot() -> bool:
+    """Whether the state on disk belongs to a cluster of this boot; a cluster does not outlive a reboot."""
+    return BOOT.exists() and BOOT.read_text() == processes.boot_id()
+
+
+def _start(*daemons: Daemon) -> None:
+    for daemon in daemons:
+        if processes.ensure(daemon, cgroups.daemons()):
+            say(f"{daemon.name} started")
+
+
+def _containerd_answers() -> bool:
+    processes.check_alive("containerd")
+    return succeeds(*images.ctr("version"))
+
+
+def _wait_for_api_server() -> None:
+    def ready() -> bool:
+        processes.check_alive("etcd")
+        processes.check_alive("kube-apiserver")
+        return answers("/readyz")
+
+    wait_until(ready, "the API server to become ready", 120)
+
+
+def _is_ready() -> bool:
+    processes.check_alive("kubelet")
+    found = find("node", NODE)
+    return found is not None and _ready_condition(found)
+
+
+def _ready_condition(found: dict[str, Any]) -> bool:
+    conditions = found["status"].get("conditions", [])
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _has_default_account() -> bool:
+    """Pods are refused until the controller manager has made it."""
+    return find("serviceaccount", "default", "--namespace=default") is not None
+
+
+def _clear() -> None:
+    """End whatever is left of a cluster, whole or in pieces, and delete its state; logs, tools and images stay."""
+    processes.end(name for name in DAEMONS if name != "containerd")
+    cgroups.kill("kubepods")
+    if processes.record("containerd"):
+        _remove_containers()
+        processes.end(["containerd"])
+    cgroups.kill()
+    mounts.undo(PLACES.run, PLACES.state, PLACES.containerd_root)
+    cgroups.remove()
+    network.remove()
+    for path in PLACES.state.iterdir():
+        if path != PLACES.log:
+            shutil.rmtree(path)
+    _remove_traces()
+    shutil.rmtree(PLACES.run, ignore_errors=True)
+
+
+def _remove_containers() -> None:
+    """Take the dead containers out of containerd's store, which outlives the cluster, and end their shims."""
+    if tasks := run(*images.ctr("tasks", "list", "--quiet")).split():
+        succeeds(*images.ctr("tasks", "delete", "--force", *tasks))
+    if containers := run(*images.ctr("containers", "list", "--quiet")).split():
+        run(*images.ctr("containers", "delete", *containers))
+
+
+def _remove_traces() -> None:
+    """Delete what the kubelet and the CNI plug-ins put where no setting reaches."""
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and link.readlink().is_relative_to(node.POD_LOGS):
+            link.unlink()
+    for result in Path("/var/lib/cni/results").glob(f"{node.CNI_NETWORK}-*"):
+        result.unlink()

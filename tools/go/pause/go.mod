@@ -1,0 +1,3 @@
+module omega.tools/pause
+
+go 1.26.0
