@@ -1,6 +1,7 @@
 """Bounds that a JSON schema cannot say, or cannot say in words: declared once, for pydantic and for the CRD."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,3 +75,52 @@ class Matches:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Say the form in CEL. The length bound of the text bounds the cost."""
         return _with_rule(handler(schema), f"self.matches(r'{self.pattern}')", self.message)
+
+
+class NotReserved:
+    """A name that no field of the resource stands for already."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
+        """Reserved name -> the field that sets it."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Name the field that is to be set instead."""
+
+        def check(name: str) -> str:
+            if name in self._fields:
+                raise ValueError(f"{name} is set by {self._fields[name]}: set that field instead")
+            return name
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The same, with a message that the API server puts together."""
+        table = "{" + ", ".join(f"'{name}': '{field}'" for name, field in self._fields.items()) + "}"
+        node = _with_rule(handler(schema), f"!(self in {table})", "a field of this resource sets this: set that field")
+        sentence = f"self + ' is set by ' + {table}[self] + ': set that field instead'"
+        node["x-kubernetes-validations"][-1]["messageExpression"] = sentence
+        return node
+
+
+@dataclass(frozen=True)
+class UniqueBy:
+    """A list of objects that one field tells apart; server-side apply merges such a list item by item."""
+
+    key: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Refuse a second item with the same key, as the API server does."""
+
+        def check(items: list[Any]) -> list[Any]:
+            keys = [item[self.key] if isinstance(item, dict) else getattr(item, self.key) for item in items]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise ValueError(f'Duplicate value: {{"{self.key}":"{key}"}}')
+            return items
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Say it in the words of Kubernetes."""
+        return {**handler(schema), "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [self.key]}

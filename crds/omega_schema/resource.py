@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
 from omega_schema import limits, rules
-from omega_schema.bounds import Matches, Within
+from omega_schema.bounds import Matches, NotReserved, UniqueBy, Within
 from omega_schema.quantity import Duration, Quantity
 from omega_schema.source import MAX_SOURCE
 
@@ -287,6 +287,7 @@ class EnvVar(TypedDict):
             r"^[-._a-zA-Z][-._a-zA-Z0-9]*$",
             "must be the name of a variable: letters, digits, -, _ and ., not beginning with a digit",
         ),
+        NotReserved(limits.RESERVED_ENV),
     ]
     """Name of the variable."""
 
@@ -345,9 +346,8 @@ class Pod(Declared):
 
     env: Annotated[
         list[EnvVar],
-        Field(
-            max_length=100, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
-        ),
+        Field(max_length=100),
+        UniqueBy("name"),
     ] = Field(default_factory=list)
     """More environment variables of the server, for example HTTPS_PROXY. Variables that a field of this resource sets
     are refused here."""
@@ -497,9 +497,8 @@ class Status(Declared):
 
     conditions: Annotated[
         list[Condition],
-        Field(
-            max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
-        ),
+        Field(max_length=16),
+        UniqueBy("type"),
     ] = Field(default_factory=list)
     """The aspects of the state: Ready, Reconciling, Stalled, ConfigApplied, ModelCached."""
 

@@ -94,7 +94,6 @@ def _shared_memory_fits(pod: Any) -> bool:
     return pod.shared_memory is None or memory is None or value_of(pod.shared_memory) <= value_of(memory)
 
 
-_ENV_NAMES = ", ".join(f"'{name}'" for name in limits.RESERVED_ENV)
 _SCHEME_TESTS = " || ".join(f"self.source.startsWith('{scheme}://')" for scheme in SCHEMES)
 
 RULES: tuple[Rule, ...] = (
@@ -219,15 +218,6 @@ RULES: tuple[Rule, ...] = (
         holds=lambda images: images.allow_remote or not (images.allowed_hosts or images.allowed_cidrs),
     ),
     # pod
-    Rule(
-        on="Pod",
-        field=".env",
-        message="a variable in pod.env is set by a field of this resource and would disable it: set the field instead ("
-        + ", ".join(f"{name}: {field}" for name, field in limits.RESERVED_ENV.items())
-        + ")",
-        cel=f"!has(self.env) || self.env.all(variable, !(variable.name in [{_ENV_NAMES}]))",
-        holds=lambda pod: not any(variable["name"] in limits.RESERVED_ENV for variable in pod.env),
-    ),
     Rule(
         on="Pod",
         field=".env",
