@@ -207,16 +207,8 @@ class Omega17Tokenizer(Qwen2Tokenizer):
     """The tokenizer of both families, Qwen2's."""
 
 
-class Omega17TokenizerFast(Qwen2Tokenizer):
-    """The same under the name that the fork's older checkpoints use."""
-
-
 class Omega17VLImageProcessor(Qwen2VLImageProcessor):
     """Pictures to patches, Qwen2-VL's."""
-
-
-class Omega17VLImageProcessorFast(Qwen2VLImageProcessor):
-    """The same under the name that the fork writes."""
 
 
 class Omega17VLVideoProcessor(Qwen3VLVideoProcessor):
@@ -262,7 +254,7 @@ def register() -> None:
         AutoConfig.register(config_class.model_type, config_class)
         AutoModelForImageTextToText.register(config_class, model_class)
         AutoTokenizer.register(config_class, tokenizer_class=Omega17Tokenizer)
-        AutoImageProcessor.register(config_class, image_processor_classes={"torchvision": Omega17VLImageProcessorFast})
+        AutoImageProcessor.register(config_class, image_processor_classes={"torchvision": Omega17VLImageProcessor})
         AutoVideoProcessor.register(config_class, Omega17VLVideoProcessor)
         AutoProcessor.register(config_class, Omega17VLProcessor)
     experts = [f"mlp.experts.{name}" for name in ("gate_up_proj", "down_proj")]
