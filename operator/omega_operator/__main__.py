@@ -1,0 +1,77 @@
+"""The operator process: makes the parts and connects them."""
+
+import asyncio
+import contextlib
+import os
+import sys
+
+import aiohttp
+import kopf
+
+from omega_operator import handlers, logs, probes
+from omega_operator.api import Api
+from omega_operator.audit import Audit
+from omega_operator.cache import Cache
+from omega_operator.election import Election
+from omega_operator.kube import Kube
+from omega_operator.metrics import Metrics
+from omega_operator.pods import PodConfigs
+from omega_operator.probes import Checks
+from omega_operator.queue import KeyQueue
+from omega_operator.reconcile import Reconciler, utc_now
+from omega_operator.settings import Settings, SettingsError
+from omega_operator.worker import WORKERS, work
+
+
+async def run(settings: Settings) -> None:
+    """Run until a signal stops kopf."""
+    clock = asyncio.get_running_loop().time
+    cache, queue, registry = Cache(), KeyQueue(clock=clock), kopf.OperatorRegistry()
+    handlers.register(registry, cache, queue)
+    async with contextlib.AsyncExitStack() as stack:
+        api = await Api.connect()
+        stack.push_async_callback(api.close)
+        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+        election = Election(api, settings.pod_namespace, settings.pod_name, clock)
+        kube = Kube(api, election.leads, settings.watch_namespaces, clock)
+        pods = PodConfigs(session, kube, clock)
+        reconciler = Reconciler(cache, kube, pods, settings, utc_now)
+        audit = Audit(api, cache, settings.watch_namespaces)
+        metrics = Metrics(waiting=lambda: len(queue), leads=election.leads)
+
+        started = asyncio.Event()
+        checks = Checks(audit=audit, queue=queue, election=election, started=started)
+        runner = await probes.serve(settings.probe_port, checks, metrics)
+        stack.push_async_callback(runner.cleanup)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        background = [
+            election.run(),
+            audit.run(),
+            *(work(queue, reconciler, election, metrics) for _ in range(WORKERS)),
+        ]
+        tasks = [group.create_task(one) for one in background]
+        await kopf.operator(
+            registry=registry,
+            standalone=True,
+            clusterwide=not settings.watch_namespaces,
+            namespaces=settings.watch_namespaces,
+            ready_flag=started,
+        )
+        for task in tasks:
+            task.cancel()
+
+
+def main() -> int:
+    """Start; the exit code is 2 if the environment is not right."""
+    try:
+        settings = Settings.of(os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logs.configure(settings.log_level, settings.log_format)
+    asyncio.run(run(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Why a resource cannot make progress, in a fixed word and a sentence that says what to do. Pure."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from omega_operator import pod, rollout
+from omega_operator.capacity import Node, admits
+from omega_operator.desired import model_cache, names
+from omega_operator.kinds import Manifest
+from omega_operator.observed import Observed
+from omega_schema.resource import OmegaVLMDeployment
+from omega_schema.source import HubSource, parse_source
+
+PULL_FAILURES = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+    }
+)
+LONGEST = 600
+"""Longest quotation from elsewhere, in characters."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that a person has to change."""
+
+    reason: str
+    message: str
+
+
+def refusal(resource: OmegaVLMDeployment) -> Cause | None:
+    """What the server of this release cannot do, however often we try. Nothing is applied then."""
+    if resource.spec.gpu.tensor_parallel > 1:
+        return Cause("Unsupported", "this release runs each engine on one GPU: set spec.gpu.tensorParallel to 1")
+    if resource.spec.model.quantization != "none":
+        return Cause("Unsupported", "this release does not quantize: set spec.model.quantization to none")
+    return None
+
+
+def find(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
+    """The first thing that stands in the way, nearest to its root first; None if nothing does."""
+    looks: tuple[Callable[[OmegaVLMDeployment, Observed], Cause | None], ...] = (_download, _creation, _pods, _deadline)
+    return next((cause for look in looks if (cause := look(resource, observed)) is not None), None)
+
+
+def _download(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
+    source = parse_source(resource.spec.model.source)
+    if not isinstance(source, HubSource):
+        return None
+    job = names.download(resource.metadata.name, source)
+    if model_cache.has_failed(observed.child(job)):
+        ends = [ended for one in observed.download_pods if (ended := pod.failure(one)) is not None]
+        words = _last_line(ends[-1].get("message", "")) if ends else ""
+        again = f"Correct the cause, then: kubectl delete job {job.name} -n {resource.metadata.namespace}"
+        return Cause("DownloadFailed", f"the model could not be downloaded{': ' if words else ''}{words}. {again}")
+    return _first(_pod(resource, observed, one) for one in observed.download_pods if not pod.is_terminating(one))
+
+
+def _creation(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
+    """The API server refuses the Deployment's pods."""
+    failed = _deployment_condition(resource, observed, "ReplicaFailure")
+    if failed.get("status") != "True":
+        return None
+    message = failed.get("message", "")
+    if "exceeded quota" in message:
+        quoted = _quote(message.partition("forbidden: ")[2] or message)
+        return Cause("QuotaExceeded", f"{quoted}. Raise the ResourceQuota or free some of it")
+    return Cause("PodsRefused", f"the API server refuses the pods: {_quote(message)}")
+
+
+def _pods(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
+    """What the pods of the newest template say; older ones are on their way out."""
+    current = observed.child(names.deployment(resource.metadata.name))
+    newest = pod.template_digest(current["spec"]["template"]) if current else None
+    mine = [one for one in observed.pods if pod.template_digest(one) == newest and not pod.is_terminating(one)]
+    return _first(_pod(resource, observed, one) for one in mine if not pod.is_ready(one))
+
+
+def _deadline(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
+    progress = _deployment_condition(resource, observed, "Progressing")
+    if progress.get("reason") != "ProgressDeadlineExceeded":
+        return None
+    return Cause("ProgressDeadlineExceeded", "the pods did not become ready in time: look at the server's log for why")
+
+
+def _pod(resource: OmegaVLMDeployment, observed: Observed, one: Manifest) -> Cause | None:
+    return (
+        _scheduling(resource, observed, one)
+        or _first(_waiting(reason, message) for reason, message in pod.waiting(one))
+        or _failure(one)
+        or _first(_warning(message) for message in observed.warnings.get(pod.name(one), ()))
+    )
+
+
+def _scheduling(resource: OmegaVLMDeployment, observed: Observed, one: Manifest) -> Cause | None:
+    if not pod.is_unschedulable(one) or _makes_room(resource, observed):
+        return None
+    message = pod.condition(one, "PodScheduled").get("message", "")
+    if missing := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
+        return _missing_claim(missing[1])
+    gpu = resource.spec.gpu
+    if f"Insufficient {gpu.resource_name}" in message:
+        return Cause("InsufficientGPU", _gpu_shortage(resource, observed.nodes))
+    return Cause("Unschedulable", f"no node takes the pod: {_quote(message)}")
+
+
+def _makes_room(resource: OmegaVLMDeployment, observed: Observed) -> bool:
+    """Whether older pods are about to free what the new one needs."""
+    current = observed.child(names.deployment(resource.metadata.name))
+    newest = pod.template_digest(current["spec"]["template"]) if current else None
+    drains = rollout.strategy_of(current) == "DrainFirst"
+    return any(
+        pod.is_terminating(one) or (drains and pod.template_digest(one) != newest)
+        for one in observed.pods
+        if one["spec"].get("nodeName")
+    )
+
+
+def _gpu_shortage(resource: OmegaVLMDeployment, nodes: tuple[Node, ...] | None) -> str:
+    gpu = resource.spec.gpu
+    needs = f"needs {gpu.count} {gpu.resource_name} in one node"
+    if nodes is None:
+        return f"{needs}; no node has as many free. Free some, add a node, or lower spec.gpu.count"
+    template = {"nodeSelector": resource.spec.pod.node_selector, "tolerations": [*_tolerations(resource)]}
+    fitting = [node for node in nodes if admits(node, template)]
+    most = max((node.allocatable.get(gpu.resource_name, Decimal(0)) for node in fitting), default=Decimal(0))
+    free = max((node.free.get(gpu.resource_name, Decimal(0)) for node in fitting), default=Decimal(0))
+    if most < gpu.count:
+        return f"{needs}; the largest node has {most}. Lower spec.gpu.count or add a larger node"
+    if free < gpu.count:
+        return f"{needs}; the largest node has {free} free. Free some, add a node, or lower spec.gpu.count"
+    return f"{needs}; the nodes that have {free} free are short of something else: look at the pod's events"
+
+
+def _tolerations(resource: OmegaVLMDeployment) -> Iterator[dict[str, object]]:
+    yield from (dict(one) for one in resource.spec.pod.tolerations)
+    yield {"key": resource.spec.gpu.resource_name, "operator": "Exists", "effect": "NoSchedule"}
+
+
+def _waiting(reason: str, message: str) -> Cause | None:
+    if reason in PULL_FAILURES:
+        words = _quote(message) or reason
+        return Cause("ImagePullFailed", f"{words}. Correct the image's name, or set spec.pod.imagePullSecrets")
+    if reason == "CreateContainerConfigError":
+        return _missing_secret(message) or Cause("PodConfigInvalid", f"{_quote(message)}. Correct spec.pod")
+    if reason in {"CreateContainerError", "RunContainerError"}:
+        return Cause("ServerFailed", f"the container cannot start: {_quote(message)}")
+    return None
+
+
+def _failure(one: Manifest) -> Cause | None:
+    ended = pod.failure(one)
+    if ended is None:
+        return None
+    if ended.get("reason") == "OOMKilled":
+        return Cause("OutOfMemory", "the server used more memory than it may: raise spec.pod.resources.limits.memory")
+    words = _last_line(ended.get("message", ""))
+    said = f'; its last words: "{words}"' if words else ", without a word: look at its log"
+    return Cause("ServerFailed", f"the server ended with exit code {ended.get('exitCode')}{said}")
+
+
+def _warning(message: str) -> Cause | None:
+    """A Warning event of a pod that no container of has begun."""
+    if missing := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
+        return _missing_claim(missing[1])
+    if found := _missing_secret(message):
+        return found
+    if "MountVolume" in message or "AttachVolume" in message or "mount volumes" in message:
+        return Cause("VolumeFailed", f"a volume cannot be mounted: {_quote(message)}")
+    return None
+
+
+def _missing_secret(message: str) -> Cause | None:
+    missing = re.search(r'secret "([^"]+)" not found', message)
+    if missing is None:
+        return None
+    return Cause("SecretMissing", f"there is no Secret {missing[1]} in this namespace: create it, one API key per key")
+
+
+def _missing_claim(name: str) -> Cause:
+    return Cause(
+        "PVCMissing",
+        f"there is no PersistentVolumeClaim {name} in this namespace: create it, or correct spec.model.source",
+    )
+
+
+def _deployment_condition(resource: OmegaVLMDeployment, observed: Observed, kind: str) -> Manifest:
+    current = observed.child(names.deployment(resource.metadata.name)) or {}
+    conditions = current.get("status", {}).get("conditions") or ()
+    return next((one for one in conditions if one["type"] == kind), {})
+
+
+def _first(causes: Iterator[Cause | None]) -> Cause | None:
+    return next((cause for cause in causes if cause is not None), None)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _quote(lines[-1]) if lines else ""
+
+
+def _quote(text: str) -> str:
+    flat = " ".join(text.split()).rstrip(".")
+    return flat if len(flat) <= LONGEST else flat[: LONGEST - 1] + "…"

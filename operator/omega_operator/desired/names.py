@@ -1,0 +1,68 @@
+"""Names of the children, derived from the resource's name alone. Nothing else in the operator makes up a name."""
+
+import hashlib
+
+from omega_operator.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    JOB,
+    NETWORK_POLICY,
+    POD_MONITOR,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    VOLUME_CLAIM,
+    Ref,
+)
+from omega_schema.source import HubSource
+
+
+def deployment(name: str) -> Ref:
+    """The Deployment of the server."""
+    return Ref(DEPLOYMENT, name)
+
+
+def service(name: str) -> Ref:
+    """The Service in front of the pods."""
+    return Ref(SERVICE, name)
+
+
+def config_map(name: str) -> Ref:
+    """The live configuration."""
+    return Ref(CONFIG_MAP, f"{name}-config")
+
+
+def service_account(name: str) -> Ref:
+    """The identity of the pods."""
+    return Ref(SERVICE_ACCOUNT, name)
+
+
+def disruption_budget(name: str) -> Ref:
+    """How many pods maintenance may take at once."""
+    return Ref(DISRUPTION_BUDGET, name)
+
+
+def pod_monitor(name: str) -> Ref:
+    """Metrics of the pods."""
+    return Ref(POD_MONITOR, name)
+
+
+def network_policy(name: str) -> Ref:
+    """Who may connect to the pods."""
+    return Ref(NETWORK_POLICY, name)
+
+
+def cache(name: str) -> Ref:
+    """The volume of a model from the Hub."""
+    return Ref(VOLUME_CLAIM, f"{name}-cache")
+
+
+def download(name: str, source: HubSource) -> Ref:
+    """The Job that downloads one revision: another revision is another Job."""
+    digest = hashlib.sha256(f"{source.repo}@{source.revision}".encode()).hexdigest()[:8]
+    return Ref(JOB, f"{name}-download-{digest}")
+
+
+def endpoint(name: str, namespace: str, port: int) -> str:
+    """Base address for OpenAI clients inside the cluster."""
+    return f"http://{name}.{namespace}.svc:{port}/v1"

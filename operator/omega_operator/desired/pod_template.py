@@ -1,0 +1,90 @@
+"""The pods of the server: the boot configuration, of which any change rolls them."""
+
+import hashlib
+import json
+from typing import Any
+
+from omega_operator import labels
+from omega_operator.desired import names, resources, security
+from omega_operator.desired.container import ENDPOINTS_GONE_SECONDS, container
+from omega_operator.desired.model_source import model_volume
+from omega_operator.settings import Settings
+from omega_schema.resource import OmegaVLMDeployment
+from omega_schema.source import parse_source
+
+MARGIN_SECONDS = 10
+"""Time to stop the engines after the last request was answered."""
+
+
+def pod_template(resource: OmegaVLMDeployment, settings: Settings) -> dict[str, Any]:
+    """The template, with its own digest as an annotation: a pod tells by it whether it is of the newest."""
+    wish = resource.spec.pod
+    template: dict[str, Any] = {
+        "metadata": {
+            "labels": dict(wish.labels) | labels.pod(resource.metadata.name),
+            "annotations": dict(wish.annotations),
+        },
+        "spec": _pod_spec(resource, settings),
+    }
+    text = json.dumps(template, sort_keys=True)
+    template["metadata"]["annotations"][labels.TEMPLATE] = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return template
+
+
+def _pod_spec(resource: OmegaVLMDeployment, settings: Settings) -> dict[str, Any]:
+    name, spec = resource.metadata.name, resource.spec
+    return {
+        "serviceAccountName": names.service_account(name).name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": security.POD,
+        "terminationGracePeriodSeconds": ENDPOINTS_GONE_SECONDS + spec.rollout.drain_seconds + MARGIN_SECONDS,
+        "topologySpreadConstraints": [_spread(name)],
+        "containers": [container(resource, settings)],
+        "volumes": _volumes(resource),
+        **_placement(resource),
+    }
+
+
+def _placement(resource: OmegaVLMDeployment) -> dict[str, Any]:
+    """Where the pods may run, and what is passed through; empty fields are left out, as the API server does."""
+    wish, gpu = resource.spec.pod, resource.spec.gpu
+    tolerations: list[dict[str, Any]] = [dict(one) for one in wish.tolerations]
+    if gpu.device == "cuda":
+        tolerations.append({"key": gpu.resource_name, "operator": "Exists", "effect": "NoSchedule"})
+    fields = {
+        "nodeSelector": dict(wish.node_selector),
+        "tolerations": tolerations,
+        "affinity": wish.affinity,
+        "runtimeClassName": wish.runtime_class_name,
+        "priorityClassName": wish.priority_class_name,
+        "imagePullSecrets": [dict(one) for one in wish.image_pull_secrets],
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _spread(name: str) -> dict[str, Any]:
+    """Replicas on different nodes where there are some, of each rollout by itself; never a reason not to run."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels.selector(name)},
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+
+
+def _volumes(resource: OmegaVLMDeployment) -> list[dict[str, Any]]:
+    name, spec = resource.metadata.name, resource.spec
+    shared_memory = {"medium": "Memory", "sizeLimit": resources.shared_memory(spec.gpu, spec.pod)}
+    volumes: list[dict[str, Any]] = [
+        {"name": "config", "configMap": {"name": names.config_map(name).name}},
+        {"name": "shared-memory", "emptyDir": shared_memory},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    if spec.auth is not None:
+        volumes.append({"name": "keys", "secret": {"secretName": spec.auth.secret_ref.name, "optional": False}})
+    model = model_volume(parse_source(spec.model.source), name)
+    if model.volume is not None:
+        volumes.append(model.volume)
+    return volumes

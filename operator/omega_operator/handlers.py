@@ -1,0 +1,69 @@
+"""kopf's part: it watches, fills the indexes, and tells the queue which key to look at. Nothing else happens here.
+
+Only index and event handlers: any other kind would write kopf's annotations or finalizers into the resource.
+"""
+
+from typing import Any
+
+import kopf
+
+from omega_operator import labels
+from omega_operator.cache import WATCHED, Cache, identifier, key_of, pack
+from omega_operator.kinds import RESOURCE, Kind
+from omega_operator.queue import KeyQueue
+
+
+def register(registry: kopf.OperatorRegistry, cache: Cache, queue: KeyQueue) -> None:
+    """Register all handlers."""
+
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.startup(registry=registry)
+    async def start(settings: kopf.OperatorSettings, **kwargs: Any) -> None:
+        configure(settings)
+        cache.bind({identifier(kind): kwargs[identifier(kind)] for kind in WATCHED})
+
+    for kind in WATCHED:
+        _watch(registry, kind, queue)
+
+
+def _watch(registry: kopf.OperatorRegistry, kind: Kind, queue: KeyQueue) -> None:
+    selector = (kind.group, kind.version, kind.plural)
+
+    @kopf.index(*selector, id=identifier(kind), registry=registry)
+    async def remember(body: kopf.Body, **_: Any) -> dict[Any, str] | None:
+        key = key_of(kind, body)
+        return {key: pack(kind, body)} if key is not None else None
+
+    @kopf.on.event(*selector, id=f"changed_{kind.plural}", registry=registry)
+    async def enqueue(body: kopf.Body, **_: Any) -> None:
+        key = key_of(kind, body)
+        if key is not None:
+            queue.add(key)
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """Watches that never give up, see only what is ours, and write nothing."""
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = _Patience()
+    settings.watching.server_timeout = 300
+    settings.watching.inactivity_timeout = 70
+    settings.watching.chunk_size = 500
+    settings.queueing.worker_limit = None
+    for kind in WATCHED:
+        if kind is not RESOURCE:
+            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = labels.OURS
+
+
+class _Patience:
+    """1, 2, 4, 8 and then 15 seconds for ever: an API server that is away is waited for."""
+
+    def __iter__(self) -> "Any":
+        """Seconds between two attempts."""
+        yield from (1, 2, 4, 8)
+        while True:
+            yield 15

@@ -1,0 +1,201 @@
+"""What the operator does in the cluster: observe, apply, prune, write status. All writes pass through here, fenced."""
+
+# ruff: noqa: N818 - the names say what happened
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from omega_operator import capacity, ownership
+from omega_operator.api import APPLY, MERGE, Api, NotFound, Refused
+from omega_operator.capacity import Node
+from omega_operator.kinds import EVENT, NODE, POD, POD_MONITOR, RESOURCE, TRANSITION, Key, Manifest, Ref, ref_of
+from omega_operator.labels import MANAGER
+
+FRESH_SECONDS = 5.0
+"""How long a look at all nodes and pods serves every resource."""
+
+
+class NotLeading(Exception):
+    """Another replica of the operator holds the Lease: this one may not write."""
+
+
+class NameTaken(Exception):
+    """An object with a child's name exists and is somebody else's."""
+
+
+@dataclass
+class _Written:
+    """What the server made of our last write."""
+
+    digest: str
+    seen: Manifest
+    """The fields of our manifest, in the server's words: 1000m comes back as 1."""
+
+    answer: Manifest
+
+
+@dataclass
+class _Looked:
+    at: float = float("-inf")
+    nodes: tuple[Node, ...] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Kube:
+    """The cluster."""
+
+    def __init__(
+        self, api: Api, may_write: Callable[[], bool], namespaces: tuple[str, ...], clock: Callable[[], float]
+    ) -> None:
+        """Args: the API, whether we lead now, the namespaces we serve (none: all), and a monotonic clock in seconds."""
+        self._api, self._may_write, self._namespaces, self._clock = api, may_write, namespaces, clock
+        self._written: dict[Key, dict[Ref, _Written]] = {}
+        self._statuses: dict[Key, Manifest] = {}
+        self._looked = _Looked()
+
+    # observe
+
+    def freshest(self, key: Key, ref: Ref, cached: Manifest) -> Manifest:
+        """A child as the cache has it, or as our own last write left it where the cache is not as far yet."""
+        written = self._written.get(key, {}).get(ref)
+        if written is None:
+            return cached
+        return written.answer if _version(written.answer) > _version(cached) else cached
+
+    def freshest_resource(self, key: Key, cached: Manifest) -> Manifest:
+        """A resource with the status that we wrote last, where the cache is not as far yet."""
+        written = self._statuses.get(key)
+        if written is None or written["metadata"]["uid"] != cached["metadata"]["uid"]:
+            return cached
+        return cached | {"status": written.get("status", {})} if _version(written) > _version(cached) else cached
+
+    async def nodes(self) -> tuple[Node, ...] | None:
+        """The nodes with what is free on them, a few seconds old at most; None where we may not look."""
+        async with self._looked.lock:
+            if self._clock() - self._looked.at > FRESH_SECONDS:
+                self._looked.nodes, self._looked.at = await self._look(), self._clock()
+            return self._looked.nodes
+
+    async def warnings(self, namespace: str, pod: Manifest) -> tuple[str, ...]:
+        """Messages of a pod's Warning events, newest first."""
+        selector = f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
+        events = await self._api.list(EVENT, namespace, fieldSelector=selector)
+        newest = sorted(events, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "", reverse=True)
+        return tuple(one.get("message", "") for one in newest)
+
+    async def knows_pod_monitors(self) -> bool:
+        """Whether the cluster has the kind PodMonitor."""
+        try:
+            answer = await self._api.request("GET", f"/apis/{POD_MONITOR.api_version}")
+        except NotFound:
+            return False
+        return any(one["name"] == POD_MONITOR.plural for one in answer.get("resources", ()))
+
+    # apply
+
+    async def apply(self, key: Key, manifest: Manifest, uid: str, observed: Manifest | None) -> Manifest:
+        """Make a child as its manifest says, unless it is so already; returns the child.
+
+        Raises:
+            NameTaken: the child is not in the cache, but an object of its name is there and is not ours.
+            ApiError: the server refused.
+        """
+        ref, digest = ref_of(manifest), _digest(manifest)
+        written = self._written.setdefault(key, {})
+        if observed is not None and _is_current(observed, manifest, written.get(ref), digest):
+            return observed
+        if observed is None:
+            await self._check_name(ref, key.namespace, uid)
+        answer = await self._patch(ref.kind.path(key.namespace, ref.name), manifest, APPLY)
+        written[ref] = _Written(digest, ownership.project(answer, manifest), answer)
+        return answer
+
+    async def prune(self, namespace: str, ref: Ref, child: Manifest) -> None:
+        """Delete a child that is no longer wanted."""
+        self._fence()
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": child["metadata"]["uid"]}}
+        try:
+            await self._api.request("DELETE", ref.kind.path(namespace, ref.name), body=body)
+        except NotFound:
+            return
+
+    async def write_status(self, key: Key, uid: str, status: dict[str, Any]) -> None:
+        """Apply a resource's status."""
+        manifest = {
+            "apiVersion": RESOURCE.api_version,
+            "kind": RESOURCE.name,
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "status": status,
+        }
+        self._statuses[key] = await self._patch(RESOURCE.path(*key) + "/status", manifest, APPLY)
+
+    async def annotate_pod(self, pod: Manifest, annotation: str, value: str) -> None:
+        """Set one annotation of a pod, if it still exists."""
+        head = pod["metadata"]
+        body = {"metadata": {"uid": head["uid"], "annotations": {annotation: value}}}
+        try:
+            await self._patch(POD.path(head["namespace"], head["name"]), body, MERGE)
+        except NotFound:
+            return
+
+    async def tell(self, namespace: str, event: Manifest) -> None:
+        """Record a Kubernetes Event."""
+        self._fence()
+        await self._api.request("POST", TRANSITION.path(namespace), body=event)
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered about a resource that is gone."""
+        self._statuses.pop(key, None)
+        self._written.pop(key, None)
+
+    # details
+
+    async def _check_name(self, ref: Ref, namespace: str, uid: str) -> None:
+        found = await self._api.get(ref.kind, namespace, ref.name)
+        if found is not None and not ownership.is_ours(found, uid):
+            raise NameTaken(
+                f"{ref} exists already and belongs to somebody else: delete it, or give the resource another name"
+            )
+
+    async def _patch(self, path: str, body: Manifest, content_type: str) -> Manifest:
+        self._fence()
+        query = {"fieldManager": MANAGER} | ({"force": "true"} if content_type == APPLY else {})
+        return await self._api.request("PATCH", path, query=query, body=body, content_type=content_type)
+
+    def _fence(self) -> None:
+        if not self._may_write():
+            raise NotLeading
+
+    async def _look(self) -> tuple[Node, ...] | None:
+        try:
+            nodes = await self._api.list(NODE)
+            pods = [pod for namespace in self._namespaces or (None,) for pod in await self._occupants(namespace)]
+        except Refused:
+            return None
+        return capacity.nodes_of(nodes, pods)
+
+    async def _occupants(self, namespace: str | None) -> list[Manifest]:
+        return await self._api.list(
+            POD, namespace, fieldSelector="spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+        )
+
+
+def _version(manifest: Manifest) -> int:
+    """Resource versions are ordered numbers since Kubernetes 1.35."""
+    return int(manifest["metadata"]["resourceVersion"])
+
+
+def _digest(manifest: Manifest) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _is_current(observed: Manifest, manifest: Manifest, written: _Written | None, digest: str) -> bool:
+    """Whether a child has all that its manifest says and nothing of ours beyond, in our words or in the server's."""
+    if ownership.owns_more(observed, manifest):
+        return False
+    if ownership.contains(observed, manifest):
+        return True
+    return written is not None and written.digest == digest and ownership.project(observed, manifest) == written.seen

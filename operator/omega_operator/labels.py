@@ -1,0 +1,48 @@
+"""Labels and annotations of the children."""
+
+NAME = "omegavlm.io/name"
+"""Label: the resource that a child belongs to."""
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "omega-operator"
+"""Value of the label managed-by, and the one field manager of all our writes."""
+
+COMPONENT = "app.kubernetes.io/component"
+SERVER = "server"
+DOWNLOAD = "download"
+
+OURS = f"{MANAGED_BY}={MANAGER}"
+"""Selects everything that the operator made."""
+
+CONFIG = "omegavlm.io/config"
+"""Annotation of a pod: the live configuration that it was last nudged to read."""
+
+TEMPLATE = "omegavlm.io/template"
+"""Annotation of a pod: digest of the pod template that it was made from."""
+
+
+def pod(name: str, component: str = SERVER) -> dict[str, str]:
+    """Labels of the pods. Without a version: an upgrade of the operator must not roll anybody's pods."""
+    return {
+        "app.kubernetes.io/name": "omega-vlm",
+        "app.kubernetes.io/instance": name,
+        COMPONENT: component,
+        MANAGED_BY: MANAGER,
+        "app.kubernetes.io/part-of": "omega-vlm",
+        NAME: name,
+    }
+
+
+def child(name: str, version: str) -> dict[str, str]:
+    """Labels of every other child."""
+    return pod(name) | {"app.kubernetes.io/version": version}
+
+
+def selector(name: str) -> dict[str, str]:
+    """Selects the server's pods of one resource."""
+    return {COMPONENT: SERVER, NAME: name}
+
+
+def selector_text(name: str) -> str:
+    """The same, as autoscalers read it."""
+    return ",".join(f"{key}={value}" for key, value in selector(name).items())

@@ -1,0 +1,182 @@
+"""The only sequence: observe, desire, apply and prune, settle the pods, write the status. Level-triggered."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from omega_operator import causes, conditions, pod, rollout, status
+from omega_operator.api import Refused
+from omega_operator.cache import Cache
+from omega_operator.causes import Cause
+from omega_operator.desired import Desired, desired, names
+from omega_operator.desired.config_map import digest
+from omega_operator.desired.pod_template import pod_template
+from omega_operator.events import event
+from omega_operator.kinds import Key, Manifest, Ref, ref_of
+from omega_operator.kube import Kube, NameTaken
+from omega_operator.labels import DOWNLOAD
+from omega_operator.observed import Observed
+from omega_operator.pods import PodConfigs
+from omega_operator.settings import Settings
+from omega_schema.errors import explain
+from omega_schema.resource import OmegaVLMDeployment
+
+AFTER_REFUSAL = 60.0
+"""Seconds after which something that the API server refused is tried again."""
+
+_log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Brings one resource's part of the cluster in line with it."""
+
+    def __init__(
+        self, cache: Cache, kube: Kube, pods: PodConfigs, settings: Settings, now: Callable[[], datetime]
+    ) -> None:
+        """Args: what was observed, the cluster, the servers, the operator's settings, and the time in UTC."""
+        self._cache, self._kube, self._pods, self._settings, self._now = cache, kube, pods, settings, now
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One pass. Returns the seconds after which to look again without being told; None: when something changes.
+
+        Raises:
+            ApiError: the API server failed, or somebody else wrote at the same time: try again.
+            NotLeading: another replica does it.
+        """
+        cached = self._cache.resource(key)
+        if cached is None:
+            self._kube.forget(key)
+            self._pods.forget(key)
+            return None
+        body = self._kube.freshest_resource(key, cached)
+        if body["metadata"].get("deletionTimestamp"):
+            return None
+        try:
+            resource = _parse(body)
+        except ValidationError as error:
+            await self._write(
+                body, status.invalid(body["metadata"]["generation"], explain(error), _status(body), self._now())
+            )
+            return None
+        return await self._bring_about(body, resource)
+
+    async def _bring_about(self, body: Manifest, resource: OmegaVLMDeployment) -> float | None:
+        observed = await self._observe(resource)
+        cause, retry = causes.refusal(resource), None
+        if cause is None:
+            observed, cause = await self._apply(resource, observed)
+            retry = AFTER_REFUSAL if cause is not None else None
+            configs = await self._pods.settle(_key(resource), observed.pods, digest(resource))
+            observed = dataclasses.replace(observed, configs=configs)
+        cause = cause or causes.find(resource, observed)
+        await self._write(body, status.status(resource, observed, cause, _status(body), self._now()))
+        looks = (retry, self._pods.next_look(_key(resource)), self._starting(observed))
+        return min((look for look in looks if look is not None), default=None)
+
+    async def _observe(self, resource: OmegaVLMDeployment) -> Observed:
+        key = _key(resource)
+        children = {ref: self._kube.freshest(key, ref, cached) for ref, cached in self._cache.children(key).items()}
+        pods, download_pods = self._cache.pods(key), self._cache.pods(key, DOWNLOAD)
+        starting = [one for one in (*pods, *download_pods) if pod.is_starting(one)]
+        seen = Observed(
+            children=children,
+            pods=pods,
+            download_pods=download_pods,
+            warnings={pod.name(one): await self._kube.warnings(key.namespace, one) for one in starting},
+            pod_monitors=resource.spec.monitoring.pod_monitor and await self._kube.knows_pod_monitors(),
+        )
+        if self._needs_nodes(resource, seen):
+            return dataclasses.replace(seen, nodes=await self._kube.nodes())
+        return seen
+
+    def _needs_nodes(self, resource: OmegaVLMDeployment, observed: Observed) -> bool:
+        """All nodes and pods of a cluster are much to read: only where a decision or a sentence depends on them."""
+        if any(pod.is_unschedulable(one) for one in observed.pods):
+            return True
+        current = observed.child(names.deployment(resource.metadata.name))
+        return resource.spec.rollout.strategy == "Auto" and rollout.begins(
+            current, pod_template(resource, self._settings)
+        )
+
+    async def _apply(self, resource: OmegaVLMDeployment, observed: Observed) -> tuple[Observed, Cause | None]:
+        """Apply and prune; what the cluster refuses for good is a cause, and stops nothing else."""
+        wanted, cause = desired(resource, observed, self._settings), None
+        children = dict(observed.children)
+        for manifest in wanted.manifests:
+            ref = ref_of(manifest)
+            try:
+                children[ref] = await self._kube.apply(
+                    _key(resource), manifest, resource.metadata.uid, observed.child(ref)
+                )
+            except NameTaken as error:
+                cause = cause or Cause("NameTaken", str(error))
+            except Refused as error:
+                cause = cause or Cause("Refused", f"the API server refuses {ref}: {error}")
+        for ref in self._unwanted(resource, observed, wanted):
+            await self._kube.prune(resource.metadata.namespace, ref, children.pop(ref))
+        return dataclasses.replace(observed, children=children), cause
+
+    def _unwanted(self, resource: OmegaVLMDeployment, observed: Observed, wanted: Desired) -> list[Ref]:
+        return [
+            ref
+            for ref, child in observed.children.items()
+            if ref not in wanted.refs and _is_owned(child, resource.metadata.uid)
+        ]
+
+    def _starting(self, observed: Observed) -> float | None:
+        """Events of a pod that does not start are not watched: look again, the less often the older it is."""
+        ages = [
+            self._age(one)
+            for one in (*observed.pods, *observed.download_pods)
+            if pod.is_starting(one) or pod.is_unschedulable(one)
+        ]
+        return min((min(max(age / 3, 1.0), 30.0) for age in ages), default=None)
+
+    def _age(self, one: Manifest) -> float:
+        created = datetime.fromisoformat(one["metadata"]["creationTimestamp"])
+        return (self._now() - created).total_seconds()
+
+    async def _write(self, body: Manifest, new: dict[str, Any]) -> None:
+        """Write the status if it changed, and tell what a person would want to know."""
+        before = _status(body)
+        if new == before:
+            return
+        head = body["metadata"]
+        key = Key(head["namespace"], head["name"])
+        await self._kube.write_status(key, head["uid"], new)
+        for transition in conditions.transitions(before, new):
+            _log.info(
+                "%s/%s: %s is %s, %s: %s",
+                *key,
+                transition.type,
+                transition.status,
+                transition.reason,
+                transition.message,
+            )
+            await self._kube.tell(key.namespace, event(key, head["uid"], transition, self._settings, self._now()))
+
+
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
+def _key(resource: OmegaVLMDeployment) -> Key:
+    return Key(resource.metadata.namespace, resource.metadata.name)
+
+
+def _parse(body: Manifest) -> OmegaVLMDeployment:
+    """The resource without its status, which is ours and may be of another version."""
+    return OmegaVLMDeployment.model_validate({field: value for field, value in body.items() if field != "status"})
+
+
+def _status(body: Manifest) -> dict[str, Any]:
+    return body.get("status") or {}
+
+
+def _is_owned(child: Manifest, uid: str) -> bool:
+    return any(owner["uid"] == uid for owner in child["metadata"].get("ownerReferences") or ())
