@@ -1,7 +1,7 @@
 """Bounds that a JSON schema cannot say, or cannot say in words: declared once, for pydantic and for the CRD."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +21,22 @@ def _with_rule(node: dict[str, Any], rule: str, message: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Within:
-    """Bounds of a Quantity or a Duration, both inclusive."""
+    """Bounds of a Quantity, a Duration or a float, both inclusive.
+
+    A float needs it where a bound is no whole number: the API server cuts off the fraction of `minimum` before it
+    compares a value without one, so that 0 passes a minimum of 0.1.
+    """
 
     least: str
     most: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check the bounds after the text was understood."""
-        measure = value_of if issubclass(source, Quantity) else seconds_of
+        measure: Callable[[Any], Any] = float
+        if issubclass(source, str):
+            measure = value_of if issubclass(source, Quantity) else seconds_of
 
-        def check(value: str) -> str:
+        def check(value: Any) -> Any:
             if not measure(self.least) <= measure(value) <= measure(self.most):
                 raise ValueError(self._message)
             return value
@@ -44,6 +50,8 @@ class Within:
         if node.get("x-kubernetes-int-or-string"):
             size, least, most = "quantity(string(self))", f"quantity('{self.least}')", f"quantity('{self.most}')"
             rule = f"!isQuantity(string(self)) || ({size}.compareTo({least}) >= 0 && {size}.compareTo({most}) <= 0)"
+        elif node["type"] == "number":
+            rule = f"self >= {float(self.least)} && self <= {float(self.most)}"
         else:
             time, least, most = "duration(self)", f"duration('{self.least}')", f"duration('{self.most}')"
             rule = f"!self.matches(r'{DURATION_PATTERN}') || ({time} >= {least} && {time} <= {most})"

@@ -7,6 +7,23 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 
+class SchemaError(Exception):
+    """Something that a user wrote does not fit. Its text names the field and says what to do.
+
+    SchemaError
+      ResourceError    a resource
+      ConfigError      a configuration of a server
+    """
+
+
+class ResourceError(SchemaError):
+    """A resource that cannot be used."""
+
+
+class ConfigError(SchemaError):
+    """A configuration that cannot be used."""
+
+
 def explain(error: ValidationError, *, limit: int = 5) -> str:
     """One line that names each wrong field and says what is wrong, without the values that may be secret.
 

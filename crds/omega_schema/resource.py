@@ -4,14 +4,16 @@ The text under each field is its description in the CRD, in `kubectl explain` an
 with the unit. Bounds and defaults stand in the declaration and are added to those texts by the generator.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NotRequired, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator, with_config
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator, with_config
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
 from omega_schema import limits, rules
 from omega_schema.bounds import Matches, NotReserved, UniqueBy, Within
+from omega_schema.errors import ResourceError, explain
 from omega_schema.quantity import Duration, Quantity
 from omega_schema.source import MAX_SOURCE
 
@@ -142,7 +144,7 @@ class GenerationDefaults(Declared):
     top_k: Annotated[int, Field(ge=0, le=1000)] = 50
     """How many of the likeliest tokens are drawn from, in tokens. 0 means all."""
 
-    repetition_penalty: Annotated[float, Field(ge=0.1, le=10)] = 1.0
+    repetition_penalty: Annotated[float, Within("0.1", "10")] = 1.0
     """Factor against tokens that occurred already, without a unit. 1 means none."""
 
 
@@ -530,3 +532,15 @@ class OmegaVLMDeployment(Declared):
     metadata: Metadata
     spec: Spec
     status: Status | None = None
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Self:
+        """Read a resource as the API server gives it.
+
+        Raises:
+            ResourceError: it breaks the schema, as one from before an upgrade of the CRD may.
+        """
+        try:
+            return cls.model_validate(body, by_alias=True, by_name=False)
+        except ValidationError as error:
+            raise ResourceError(explain(error)) from None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omega_schema import limits
+from omega_schema.errors import ResourceError
 from omega_schema.quantity import value_of
 from omega_schema.source import HUB_PATTERN, IMAGE_PATTERN, PATH_PATTERN, PVC_PATTERN, SCHEMES, scheme_of
 
@@ -344,11 +345,11 @@ def check_transition(new: Any, old: Any) -> None:
     """Ask a change of a resource, from old to new, all rules about changes.
 
     Raises:
-        ValueError: with the messages of all rules that do not hold.
+        ResourceError: with the messages of all rules that do not hold.
     """
     broken = list(_broken_transitions(new, old))
     if broken:
-        raise ValueError("; ".join(broken))
+        raise ResourceError("; ".join(broken))
 
 
 def _broken_transitions(new: Any, old: Any) -> Iterable[str]:

@@ -6,12 +6,10 @@ from typing import Literal, Self
 
 from pydantic import ValidationError
 
-from omega_schema.errors import explain
+from omega_schema.errors import ConfigError, explain
 from omega_schema.resource import Batching, Declared, Generation, Images, Spec, Video
 
-
-class ConfigError(Exception):
-    """A configuration that cannot be used. Its text names the field and says what to do."""
+__all__ = ["BootConfig", "ConfigError", "ServerConfig", "config_hash"]
 
 
 class ServerConfig(Declared):
@@ -50,7 +48,7 @@ class ServerConfig(Declared):
             ConfigError: the text is no JSON, or a field is unknown or out of bounds.
         """
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(text, by_alias=True, by_name=False)
         except ValidationError as error:
             raise ConfigError(explain(error)) from None
 

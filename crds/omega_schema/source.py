@@ -61,11 +61,11 @@ def parse_source(source: str) -> Source:
     """Take a source apart.
 
     Raises:
-        ValueError: it has none of the four forms, or climbs out of its volume with "..".
+        ValueError: it has none of the four forms, or contains "..", which would climb out of its volume.
     """
     rest = source.partition("://")[2]
-    if ".." in re.split(r"[/@]", rest):
-        raise ValueError(f'the source "{source}" may not contain ".."')
+    if ".." in rest:
+        raise ValueError(f'the source "{source}" must not contain "..": write the path without it')
     if re.fullmatch(PVC_PATTERN, source):
         claim, _, path = rest.partition("/")
         return PvcSource(claim=claim, path=path.rstrip("/"))

@@ -90,9 +90,7 @@ def resource_schema() -> Node:
     Raises:
         NotStructuralError: a model of the resource cannot be said in a structural schema.
     """
-    document = OmegaVLMDeployment.model_json_schema(by_alias=True)
-    models = document.pop("$defs")
-    schema = _structural(document, models, OmegaVLMDeployment.__name__, "")
+    schema = to_structural(OmegaVLMDeployment.model_json_schema(by_alias=True), OmegaVLMDeployment.__name__)
     # The API server owns these three and allows no more than this to be said about them.
     schema["properties"] |= {
         "apiVersion": {"type": "string"},
@@ -103,12 +101,24 @@ def resource_schema() -> Node:
     return schema
 
 
+def to_structural(document: Mapping[str, Any], model: str) -> Node:
+    """What pydantic says about a model, made structural, with the rules that stand at the models of these names.
+
+    Raises:
+        NotStructuralError: it cannot be said in a structural schema.
+    """
+    root = {key: value for key, value in document.items() if key != "$defs"}
+    return _structural(root, document.get("$defs", {}), model, "")
+
+
 def _structural(node: Mapping[str, Any], models: Mapping[str, Node], model: str | None, path: str) -> Node:
     """One node and all below it. `model` names the model that the node is, if it is one."""
     node, model = _resolved(node, models, model, path)
     unknown = set(node) - _COPIED - _DROPPED - _READ
     if unknown:
         raise NotStructuralError(f"{path}: a structural schema has no {', '.join(sorted(unknown))}")
+    if any(int(node[bound]) != node[bound] for bound in ("minimum", "maximum") if bound in node):
+        raise NotStructuralError(f"{path}: the API server cuts off the fraction of a bound: declare it with Within")
 
     result: Node = {}
     description = _description(node)
