@@ -36,7 +36,7 @@ def build(dockerfile: Path, image: str, arguments: Iterable[str], context: Path)
     secret = ("--secret", f"id=ca,src={CERTIFICATES}") if CERTIFICATES.exists() else ()
     done = subprocess.run(
         command(
-            "--runtime", "runc", "build", "--isolation", "oci", "--network", "host", "--layers", *secret,
+            "--runtime", "runc", "build", "--isolation", "oci", "--network", "host", "--format", "docker", "--layers", *secret,
             *(f"--build-arg={argument}" for argument in arguments),
             "--file", dockerfile, "--tag", image, context,
         ),

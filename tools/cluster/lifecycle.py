@@ -58,6 +58,8 @@ def up(fake_nodes: int = 0, gpus_per_node: int = 8) -> None:
         gpus.advertise(gpus_per_node)
         if fake_nodes:
             _start(gpus.kwok())
+        else:
+            processes.end(["kwok"])
         gpus.make_fake_nodes(fake_nodes, gpus_per_node)
         wait_until(_has_default_account, "the default service account", 60)
         for name in DAEMONS:
@@ -143,7 +145,8 @@ def _has_default_account() -> bool:
 
 def _clear() -> None:
     """End whatever is left of a cluster, whole or in pieces, and delete its state; logs, tools and images stay."""
-    processes.end(name for name in DAEMONS if name != "containerd")
+    # What they would tidy up before they end is deleted here anyway.
+    processes.end((name for name in DAEMONS if name != "containerd"), seconds=1)
     cgroups.kill("kubepods")
     if processes.record("containerd"):
         _remove_containers()
@@ -172,5 +175,6 @@ def _remove_traces() -> None:
     for link in Path("/var/log/containers").glob("*.log"):
         if link.is_symlink() and link.readlink().is_relative_to(node.POD_LOGS):
             link.unlink()
-    for result in Path("/var/lib/cni/results").glob(f"{node.CNI_NETWORK}-*"):
-        result.unlink()
+    for result in Path("/var/lib/cni/results").glob("*"):
+        if str(PLACES.run) in result.read_text():
+            result.unlink()

@@ -50,6 +50,9 @@ conf_dir = "{CONFIG / "cni"}"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+Root = "{PLACES.run / "runc"}"
+
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "{PAUSE_IMAGE}"
 """
@@ -157,7 +160,9 @@ def write_configs() -> None:
     for name, text in files.items():
         path = CONFIG / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        # kube-proxy ends when its file is written, even with the same text.
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
 
 
 def containerd() -> Daemon:

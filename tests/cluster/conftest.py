@@ -1,0 +1,96 @@
+"""A real cluster for the tests: the one that runs, or one that is started here and taken down at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def cluster_tool(*arguments: str) -> str:
+    """The standard output of ``python3 tools/cluster ARGUMENTS``."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/cluster"), *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.fail(f"tools/cluster {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that answers."""
+
+    kubeconfig: Path
+    kubectl_path: Path
+    ours: bool
+    """Whether these tests started it, and so may end it."""
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """The standard output of ``kubectl ARGUMENTS``; the test fails with its standard error if it fails."""
+        command = [str(self.kubectl_path), f"--kubeconfig={self.kubeconfig}", *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            pytest.fail(f"kubectl {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The cluster that KUBECONFIG names, else the local one that runs, else a local one until the tests end."""
+    if given := os.environ.get("KUBECONFIG"):
+        yield Cluster(Path(given), Path(cluster_tool("tools", "kubectl")) / "kubectl", ours=False)
+        return
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("a local cluster needs root on Linux; set KUBECONFIG to use another one")
+    status = [sys.executable, str(ROOT / "tools/cluster"), "status"]
+    was_up = "running, pid" in subprocess.run(status, capture_output=True, text=True, check=False).stdout
+    cluster_tool("up")
+    kubectl_path = Path(cluster_tool("tools", "kubectl")) / "kubectl"
+    local = Cluster(Path(cluster_tool("kubeconfig")), kubectl_path, ours=not was_up)
+    if releases := local.kubectl(
+        "get", "secrets", "--all-namespaces", "--selector=owner=helm", "--output=name"
+    ).split():
+        pytest.fail(f"the running cluster holds {len(releases)} Helm releases (the demo's?): run make demo-down first")
+    yield local
+    if not was_up:
+        cluster_tool("down")
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(cluster: Cluster) -> Path:
+    """Path of the administrator's kubeconfig."""
+    return cluster.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: Cluster) -> Callable[..., str]:
+    """``kubectl(*arguments, stdin=None) -> str``."""
+    return cluster.kubectl
+
+
+@pytest.fixture
+def namespace(kubectl: Callable[..., str]) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare our marker."""
+    config.addinivalue_line("markers", "ends_cluster: ends the local cluster, and so runs last")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What ends the cluster runs when everyone else is done with it."""
+    items.sort(key=lambda item: item.get_closest_marker("ends_cluster") is not None)
