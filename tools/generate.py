@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from omega_schema import limits, rules
+from omega_schema import limits
 from omega_schema.structural import custom_resource_definition, resource_schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,8 +88,13 @@ def reference() -> str:
         lines += _table(path, node)
     lines += ["# Rules", "", "The API server refuses a resource that breaks one of these, with these words.", ""]
     lines += ["| At | What to do |", "|---|---|"]
-    sentences: tuple[rules.Sentence, ...] = (*rules.RULES, *rules.TRANSITIONS)
-    lines += [f"| {rule.on}`{rule.field}` | {_cell(rule.message)} |" for rule in sentences]
+    for path, node in _objects(schema, ""):
+        for rule in node.get("x-kubernetes-validations", ()):
+            place = f"{path}{rule['fieldPath']}".lstrip(".")
+            lines.append(f"| {place}{' (a change)' if 'oldSelf' in rule['rule'] else ''} | {_cell(rule['message'])} |")
+    lines += ["", "# Reserved environment variables", "", "A variable in pod.env that a field sets is refused.", ""]
+    lines += ["| Variable | Field |", "|---|---|"]
+    lines += [f"| `{name}` | {field} |" for name, field in limits.RESERVED_ENV.items()]
     lines += ["", "# Status", "", "The operator writes it; nobody else does.", ""]
     for path, node in _objects(schema["properties"]["status"], "status"):
         lines += _table(path, node)
@@ -120,9 +125,9 @@ def _type(node: Mapping[str, Any]) -> str:
     if "enum" in node:
         return "one of " + ", ".join(f"`{value}`" for value in node["enum"])
     if "items" in node:
-        return f"list of {_type(node['items'])}, at most {node['maxItems']}"
+        return f"list of {_type(node['items'])}, at most {node['maxItems']} items"
     if "additionalProperties" in node:
-        return f"map of {_type(node['additionalProperties'])}, at most {node['maxProperties']}"
+        return f"map of {_type(node['additionalProperties'])}, at most {node['maxProperties']} entries"
     bound = f", at most {node['maxLength']} characters" if "maxLength" in node else ""
     return str(node["type"]) + bound
 

@@ -85,6 +85,29 @@ class Matches:
         return _with_rule(handler(schema), f"self.matches(r'{self.pattern}')", self.message)
 
 
+@dataclass(frozen=True)
+class KeysMatch:
+    """Form of the keys of a map."""
+
+    pattern: str
+    message: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check each key after the values."""
+        form = re.compile(self.pattern)
+
+        def check(values: dict[str, Any]) -> dict[str, Any]:
+            if not all(form.fullmatch(key) for key in values):
+                raise ValueError(self.message)
+            return values
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Say it in CEL: a structural schema says nothing about keys."""
+        return _with_rule(handler(schema), f"self.all(key, key.matches(r'{self.pattern}'))", self.message)
+
+
 class NotReserved:
     """A name that no field of the resource stands for already."""
 

@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
 from omega_schema import limits, rules
-from omega_schema.bounds import Matches, NotReserved, UniqueBy, Within
+from omega_schema.bounds import KeysMatch, Matches, NotReserved, UniqueBy, Within
 from omega_schema.errors import ResourceError, explain
 from omega_schema.quantity import Duration, Quantity
 from omega_schema.source import MAX_SOURCE
@@ -30,12 +30,16 @@ LabelValue = Annotated[
         "must be the value of a label: letters, digits, -, _ and ., beginning and ending with a letter or digit",
     ),
 ]
-Labels = Annotated[dict[str, LabelValue], Field(max_length=limits.MAX_LABELS)]
+_KEYS = KeysMatch(
+    r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+    "each key must be a name of at most 63 letters, digits, -, _ and ., with or without a prefix such as example.com/",
+)
+Labels = Annotated[dict[str, LabelValue], Field(max_length=limits.MAX_LABELS), _KEYS]
 Annotations = Annotated[
-    dict[str, Annotated[str, Field(max_length=limits.MAX_ANNOTATION)]], Field(max_length=limits.MAX_LABELS)
+    dict[str, Annotated[str, Field(max_length=limits.MAX_ANNOTATION)]], Field(max_length=limits.MAX_LABELS), _KEYS
 ]
 PlainQuantity = Annotated[Quantity, AfterValidator(str)]
-Resources = Annotated[dict[str, PlainQuantity], Field(max_length=16)]
+Resources = Annotated[dict[str, PlainQuantity], Field(max_length=16), _KEYS]
 FreeObject = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
