@@ -57,6 +57,7 @@ def bad_request(code: str, message: str, param: str | None = None) -> ApiError:
     return ApiError(Problem(400, code, message, param))
 
 
+NOT_READY = Problem(503, "not_ready", "The server is loading or stopping.", type=SERVER_ERROR, retry_after=2)
 INTERNAL = Problem(500, "internal_error", "The server failed; its log has the reason.", type=SERVER_ERROR)
 
 METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "This path does not have this method; see the Allow header.")
@@ -73,9 +74,7 @@ _BY_CLASS = {
     "QueueFull": Problem(
         429, "rate_limit_exceeded", "Too many requests wait; try again.", type="rate_limit_error", retry_after=1
     ),
-    "NotReady": Problem(
-        503, "not_ready", "The server is loading or stopping; try again.", type=SERVER_ERROR, retry_after=2
-    ),
+    "NotReady": NOT_READY,
     "EngineFailed": Problem(500, "engine_failed", "The engine failed under this answer; try again.", type=SERVER_ERROR),
 }
 

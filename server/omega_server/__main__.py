@@ -1,0 +1,65 @@
+"""omega-server: the command line.
+
+    omega-server [serve] [flags]   serve a model
+    omega-server download [flags]  fetch a model from the Hugging Face Hub
+
+Exit code 2 is the user's fault, with one line that says what to do; 1 is ours.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+TERMINATION_LOG = Path("/dev/termination-log")
+"""Where Kubernetes reads why a container ended."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "serve"
+    if command == "serve":
+        return _serve(arguments)
+    if command == "download":
+        return _download(arguments)
+    return fail(f'there is no command "{command}"; commands are serve and download')
+
+
+def fail(reason: str, code: int = 2) -> int:
+    """Say why this process ends, to people and to Kubernetes."""
+    line = f"omega-server: {reason}"
+    print(line, file=sys.stderr, flush=True)
+    # Outside Kubernetes there is no such file, and creating one in /dev would be wrong.
+    if TERMINATION_LOG.is_file():
+        TERMINATION_LOG.write_text(line)
+    return code
+
+
+def _serve(arguments: Sequence[str]) -> int:
+    from omega_server import settings  # noqa: PLC0415 - the processes that spawn from this one need none of it
+
+    try:
+        chosen = settings.read(arguments)
+    except settings.SettingsError as error:
+        return fail(str(error))
+    from omega_server.process import CannotServe, run  # noqa: PLC0415
+
+    try:
+        run(chosen)
+    except CannotServe as error:
+        return fail(str(error), error.code)
+    return 0
+
+
+def _download(arguments: Sequence[str]) -> int:
+    from omega_server.download import DownloadError, download  # noqa: PLC0415
+
+    try:
+        print(download(arguments))
+    except DownloadError as error:
+        return fail(str(error), error.code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""The HTTP application: routes, and one gate in front of them all.
+
+The gate gives each request an id, bounds its header and body, asks for the key, turns every exception into the error
+body of the API, counts the request and writes one log line about it.
+"""
+
+import logging
+import time
+import uuid
+
+from fastapi import FastAPI, Request, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from omega_server import logs
+from omega_server.routes import ClientGone, Json, router
+from omega_server.serving import Serving
+from omega_server.wire.errors import (
+    HEADERS_TOO_LARGE,
+    INTERNAL,
+    INVALID_API_KEY,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    ApiError,
+    Problem,
+    problem_of,
+    request_too_large,
+)
+
+logger = logging.getLogger(__name__)
+
+OPEN = frozenset({"/live", "/ready"})
+"""Paths that need no key, because the kubelet and the operator have none."""
+MAX_HEADERS = 64 * 1024
+"""Bytes of all header names and values together."""
+CLIENT_GONE = 499
+"""Status in our log and metrics of a request whose client hung up; no client sees it."""
+
+
+def create_app(serving: Serving) -> FastAPI:
+    """The application over a server's parts."""
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.state.serving = serving
+    app.include_router(router)
+    app.add_middleware(Gate, serving=serving)
+    app.add_exception_handler(HTTPException, _routing_failure)
+    return app
+
+
+async def _routing_failure(_request: Request, error: Exception) -> Response:
+    """What the router itself refuses: unknown paths and methods."""
+    wrong_method = isinstance(error, HTTPException) and error.status_code == METHOD_NOT_ALLOWED.status
+    headers = error.headers if isinstance(error, HTTPException) else None
+    problem = METHOD_NOT_ALLOWED if wrong_method else NOT_FOUND
+    return Json(problem.body(), status_code=problem.status, headers=dict(headers or {}))
+
+
+class Gate:
+    """ASGI middleware around everything."""
+
+    def __init__(self, app: ASGIApp, serving: Serving) -> None:
+        self._app = app
+        self._serving = serving
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = _Passage(self._serving, scope, receive, send)
+        if scope["path"] in OPEN:
+            await request.pass_to(self._app)
+            return
+        with self._serving.answering():
+            began = time.monotonic()
+            await request.pass_to(self._app)
+            request.log(time.monotonic() - began)
+
+
+class _Passage:
+    """One request on its way through the gate."""
+
+    def __init__(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
+        self._serving = serving
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._headers = Headers(scope=scope)
+        self._id = _request_id(self._headers.get("x-request-id"))
+        self._received = 0
+        self._status: int | None = None
+        logs.request_id.set(self._id)
+
+    async def pass_to(self, app: ASGIApp) -> None:
+        try:
+            self._check()
+            await app(self._scope, self._read, self._write)
+        except ClientGone:
+            self._status = CLIENT_GONE
+        except Exception as error:
+            problem = problem_of(error)
+            if problem is None:
+                logger.exception("a request failed")
+            if self._status is None:
+                await self._answer(problem or INTERNAL)
+
+    def log(self, seconds: float) -> None:
+        route = self._scope.get("route")
+        path = getattr(route, "path", "unknown")
+        self._serving.metrics.responses.labels(path, str(self._status)).inc()
+        fields = {"method": self._scope["method"], "path": self._scope["path"], "status": self._status}
+        logger.info("request", extra={"fields": fields | {"seconds": round(seconds, 4)}})
+
+    def _check(self) -> None:
+        if sum(len(name) + len(value) for name, value in self._scope["headers"]) > MAX_HEADERS:
+            raise ApiError(HEADERS_TOO_LARGE)
+        offered = [value for name, value in self._scope["headers"] if name == b"authorization"]
+        if self._scope["path"] not in OPEN and not self._serving.keys.allows(offered):
+            raise ApiError(INVALID_API_KEY)
+        length = self._headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > self._serving.max_body:
+            raise ApiError(request_too_large(self._serving.max_body))
+
+    async def _read(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self._received > self._serving.max_body:
+            raise ApiError(request_too_large(self._serving.max_body))
+        return message
+
+    async def _write(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = self._id
+        await self._send(message)
+
+    async def _answer(self, problem: Problem) -> None:
+        headers = problem.headers()
+        if problem.status in (413, 431):
+            headers["Connection"] = "close"  # we do not read the rest
+        await Json(problem.body(), status_code=problem.status, headers=headers)(self._scope, self._receive, self._write)
+
+
+def _request_id(offered: str | None) -> str:
+    """The client's own id, if it is a plain short word."""
+    if (
+        offered
+        and len(offered) <= 128
+        and all(char.isalnum() or char in "-_.:" for char in offered)
+        and offered.isascii()
+    ):
+        return offered
+    return uuid.uuid4().hex

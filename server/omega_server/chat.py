@@ -1,0 +1,242 @@
+"""A chat request from its body to its answer: what is asked, with which pictures, how it is sampled, how it is told."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from omega_schema.resource import Generation
+from omega_schema.server_config import ServerConfig
+from omega_server.completion import Completion, Delta, TokenLogprob
+from omega_server.engine.request import Sampling
+from omega_server.media.decode import Picture
+from omega_server.media.loader import Source
+from omega_server.prompt import Built, Turn
+from omega_server.serving import Serving
+from omega_server.wire import responses, sse
+from omega_server.wire.errors import INTERNAL, ApiError, Problem, bad_request, problem_of
+from omega_server.wire.requests import ChatRequest, ImagePart, TextPart
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A request that is ready to be computed."""
+
+    request: ChatRequest
+    turns: Sequence[Turn]
+    built: Built
+    samplings: Sequence[Sampling]
+
+
+async def prepare(serving: Serving, request: ChatRequest) -> Job:
+    """Check a request against the limits of now, load its pictures and build its prompt.
+
+    Raises:
+        ApiError: a limit is exceeded, or the model is another.
+        MediaError: a picture cannot be used.
+        ContextLengthExceeded: the prompt is too long.
+    """
+    config, prompts = serving.live.current, serving.prompts
+    check(request, config, serving.settings.boot.model_name, prompts.vocabulary)
+    pictures = await serving.loader.load(_sources(request), config.images)
+    turns = _turns(request, pictures)
+    built = await prompts.build(turns)
+    room = prompts.max_length - len(built.prompt.token_ids)
+    return Job(request, turns, built, samplings(request, config.generation, room))
+
+
+def check(request: ChatRequest, config: ServerConfig, model: str, vocabulary: int) -> None:
+    """Hold a request against what only the running server knows.
+
+    Raises:
+        ApiError: the model is unknown, or a limit is exceeded.
+    """
+    if request.model not in (None, model):
+        raise ApiError(Problem(404, "model_not_found", f"This server has one model, {model}.", "model"))
+    limits = config.generation.limits
+    field, tokens = request.answer_tokens
+    _at_most(field, tokens, limits.max_new_tokens)
+    _at_most("min_tokens", request.min_tokens, limits.max_new_tokens)
+    _at_most("n", request.n, limits.max_choices)
+    if len(request.stop or ()) > limits.max_stops:
+        raise bad_request("array_above_max_length", f"stop may have at most {limits.max_stops} strings.", "stop")
+    if any(int(token) >= vocabulary for token in request.logit_bias or ()):
+        raise bad_request("invalid_value", "logit_bias names a token that the model does not have.", "logit_bias")
+    if len(_sources(request)) > config.images.max_per_request:
+        most = config.images.max_per_request
+        raise bad_request("array_above_max_length", f"A request may have at most {most} pictures.", "messages")
+
+
+def samplings(request: ChatRequest, generation: Generation, room: int) -> tuple[Sampling, ...]:
+    """How each choice is sampled.
+
+    Args:
+        request: what was asked.
+        generation: the defaults.
+        room: tokens that the context has left for the answer.
+
+    Raises:
+        ApiError: the answer that was asked for does not fit.
+    """
+    defaults = generation.defaults
+    field, asked = request.answer_tokens
+    if asked is not None and asked > room:
+        message = f"{field} is {asked}, but the prompt leaves room for {room} tokens."
+        raise bad_request("context_length_exceeded", message, field)
+    tokens = min(defaults.max_new_tokens, room) if asked is None else asked
+    if (request.min_tokens or 0) > tokens:
+        raise bad_request("invalid_value", f"min_tokens is more than the {tokens} tokens of the answer.", "min_tokens")
+    top_p = _or(request.top_p, defaults.top_p)
+    common = Sampling(
+        max_tokens=tokens,
+        min_tokens=request.min_tokens or 0,
+        temperature=_or(request.temperature, defaults.temperature),
+        top_p=top_p or 1.0,
+        # A share of nothing leaves the likeliest token.
+        top_k=_or(request.top_k, defaults.top_k) if top_p else 1,
+        min_p=request.min_p or 0.0,
+        repetition_penalty=_or(request.repetition_penalty, defaults.repetition_penalty),
+        presence_penalty=request.presence_penalty or 0.0,
+        frequency_penalty=request.frequency_penalty or 0.0,
+        logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
+        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+    )
+    return tuple(replace(common, seed=_seed(request.seed, index)) for index in range(request.n or 1))
+
+
+def describe(job: Job, text: str) -> dict[str, Any]:
+    """What /v1/apply_template answers: the prompt, without computing anything with it."""
+    return {
+        "prompt": text,
+        "prompt_tokens": len(job.built.prompt.token_ids),
+        "image_tokens": list(job.built.image_tokens),
+        "max_tokens": job.samplings[0].max_tokens,
+    }
+
+
+async def answer(serving: Serving, job: Job) -> dict[str, Any]:
+    """The whole answer, when it is complete.
+
+    Raises:
+        EngineError: the engine refused or failed.
+    """
+    completion = _completion(serving, job)
+    texts = [""] * len(job.samplings)
+    finishes = [""] * len(job.samplings)
+    logprobs: list[list[dict[str, Any]]] = [[] for _ in job.samplings]
+    async with aclosing(completion.deltas()) as deltas:
+        async for delta in deltas:
+            texts[delta.choice] += delta.text
+            finishes[delta.choice] = delta.finish_reason or ""
+            logprobs[delta.choice] += map(_logprob, delta.logprobs)
+    shown = logprobs if job.request.logprobs else [None] * len(texts)
+    choices = [responses.choice(index, *parts) for index, parts in enumerate(zip(texts, finishes, shown, strict=True))]
+    return responses.completion(_head(serving), choices, _usage(job, completion))
+
+
+async def open_stream(serving: Serving, job: Job) -> AsyncGenerator[bytes, None]:
+    """The answer as events, once its first piece is there; until then errors still have a status of their own.
+
+    Raises:
+        EngineError: the engine refused or failed before the first piece.
+    """
+    completion = _completion(serving, job)
+    deltas = completion.deltas()
+    try:
+        first = await anext(deltas)
+    except BaseException:
+        await deltas.aclose()
+        raise
+    return _events(_head(serving), job, completion, first, deltas)
+
+
+async def _events(
+    head: responses.Head, job: Job, completion: Completion, first: Delta, rest: AsyncGenerator[Delta, None]
+) -> AsyncGenerator[bytes, None]:
+    with_usage = job.request.stream_options is not None and bool(job.request.stream_options.include_usage)
+    async with aclosing(rest):
+        for index in range(len(job.samplings)):
+            yield sse.event(responses.chunk(head, [responses.piece(index, {"role": "assistant", "content": ""})]))
+        try:
+            async for delta in _chain(first, rest):
+                words = {"content": delta.text} if delta.text else {}
+                logprobs = [_logprob(item) for item in delta.logprobs]
+                piece = responses.piece(delta.choice, words, delta.finish_reason, logprobs)
+                yield sse.event(responses.chunk(head, [piece]))
+        except Exception as error:
+            # The status line is long gone: the stream says what happened and ends without [DONE].
+            problem = problem_of(error)
+            yield sse.event((problem or INTERNAL).body())
+            if problem is None:
+                raise
+            return
+    if with_usage:
+        yield sse.event(responses.chunk(head, [], usage=_usage(job, completion).body()))
+    yield sse.DONE
+
+
+async def _chain(first: Delta, rest: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
+    yield first
+    async for delta in rest:
+        yield delta
+
+
+def _completion(serving: Serving, job: Job) -> Completion:
+    return Completion(
+        serving.router,
+        serving.prompts.tokenizer,
+        serving.metrics,
+        prompt=job.built.prompt,
+        samplings=job.samplings,
+        stops=job.request.stop or (),
+    )
+
+
+def _head(serving: Serving) -> responses.Head:
+    return responses.Head(serving.settings.boot.model_name)
+
+
+def _usage(job: Job, completion: Completion) -> responses.Usage:
+    image = sum(job.built.image_tokens)
+    return responses.Usage(completion.prompt_tokens, completion.completion_tokens, completion.cached_tokens, image)
+
+
+def _logprob(item: TokenLogprob) -> dict[str, Any]:
+    top = [responses.logprob(other.token, other.bytes, other.logprob) for other in item.top]
+    return responses.logprob(item.token, item.bytes, item.logprob, top)
+
+
+def _sources(request: ChatRequest) -> list[Source]:
+    return [
+        Source(part.source, f"messages[{at}].content[{index}]", part.detail == "low", isinstance(part, ImagePart))
+        for at, message in enumerate(request.messages)
+        for index, part in enumerate(message.content)
+        if not isinstance(part, TextPart)
+    ]
+
+
+def _turns(request: ChatRequest, pictures: Sequence[Picture]) -> list[Turn]:
+    remaining = iter(pictures)
+    return [
+        Turn(
+            message.role,
+            tuple(part.text if isinstance(part, TextPart) else next(remaining) for part in message.content),
+        )
+        for message in request.messages
+    ]
+
+
+def _seed(seed: int | None, index: int) -> int | None:
+    """Each choice has its own random numbers; the first has those of a request for one."""
+    return None if seed is None else (seed + index * 0x9E3779B97F4A7C15 + 2**63) % 2**64 - 2**63
+
+
+def _or(value: Number | None, default: Number) -> Number:
+    return default if value is None else value
+
+
+def _at_most(field: str, value: int | None, limit: int) -> None:
+    if value is not None and value > limit:
+        raise bad_request("integer_above_max_value", f"{field} may be at most {limit}.", field)

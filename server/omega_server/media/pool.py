@@ -1,0 +1,91 @@
+"""Decoding processes: started when first needed, killed when a picture takes too long or the caller loses interest."""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from dataclasses import asdict
+
+from omega_server.media.decode import Limits, Picture
+from omega_server.media.errors import MediaError
+from omega_server.media.fetch import Encoded
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 20.0
+"""Longest time for one picture."""
+
+
+class DecodePool:
+    """A few processes that turn files into pictures, one at a time each."""
+
+    def __init__(self, size: int) -> None:
+        """A pool of at most `size` processes."""
+        self._slots: asyncio.LifoQueue[Process | None] = asyncio.LifoQueue()
+        self._processes: set[Process] = set()
+        for _ in range(size):
+            self._slots.put_nowait(None)
+
+    async def decode(self, encoded: Encoded, limits: Limits) -> Picture:
+        """The picture in a file.
+
+        Raises:
+            MediaError: it cannot be used, took too long, or broke its process.
+        """
+        process = await self._slots.get()
+        done = False
+        try:
+            if process is None or process.returncode is not None:
+                process = await self._start()
+            async with asyncio.timeout(SECONDS):
+                picture = await _exchange(process, encoded, limits)
+            done = True
+        except MediaError:
+            done = True
+            raise
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, ValueError) as error:
+            logger.warning("a picture broke its decoding process: %s", type(error).__name__)
+            raise MediaError("image_parse_error", "The picture could not be decoded.") from error
+        finally:
+            # A process whose job was not finished is of no more use: its pipes hold a half of something.
+            if process is not None and not done:
+                self._kill(process)
+                process = None
+            self._slots.put_nowait(process)
+        return picture
+
+    async def close(self) -> None:
+        """End all processes."""
+        ended = list(self._processes)
+        for process in ended:
+            self._kill(process)
+        await asyncio.gather(*(process.wait() for process in ended))
+
+    async def _start(self) -> Process:
+        # None of our environment: the process has no use for keys and tokens.
+        environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "1"}
+        command = (sys.executable, "-m", "omega_server.media.worker")
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment, limit=65536)
+        self._processes.add(process)
+        return process
+
+    def _kill(self, process: Process) -> None:
+        self._processes.discard(process)
+        if process.returncode is None:
+            process.kill()
+
+
+async def _exchange(process: Process, encoded: Encoded, limits: Limits) -> Picture:
+    if process.stdin is None or process.stdout is None:
+        raise OSError("no pipes")
+    head = {**asdict(limits), "base64": encoded.base64, "length": len(encoded.data)}
+    process.stdin.write(json.dumps(head).encode() + b"\n")
+    process.stdin.write(encoded.data)
+    await process.stdin.drain()
+    answer = json.loads(await process.stdout.readline())
+    if "code" in answer:
+        raise MediaError(answer["code"], answer["message"])
+    rgb = await process.stdout.readexactly(answer["length"])
+    return Picture(answer["width"], answer["height"], rgb)

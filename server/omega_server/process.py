@@ -1,0 +1,112 @@
+"""The life of a serving process: listen, load, serve, drain, end."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+import uvloop
+
+from omega_server import logs
+from omega_server.app import create_app
+from omega_server.serving import Serving
+from omega_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LINGER = 1.0
+"""Seconds for which a stopping server at least goes on to say so, while the cluster takes it off its lists."""
+
+
+class CannotServe(Exception):  # noqa: N818 - what happened
+    """The server did not come up. The text is one line for the person who started it.
+
+    Attributes:
+        code: exit code: 2 for that person's fault, 1 for ours.
+    """
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling, which would stop listening before anybody knew."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to us."""
+        yield
+
+
+def run(settings: Settings) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        CannotServe: the server did not come up.
+    """
+    logs.set_up(settings.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    serving = Serving(settings)
+    config = uvicorn.Config(
+        create_app(serving),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config)
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    listening = asyncio.create_task(server.serve(sockets=[_listen(settings)]))
+    watching = asyncio.create_task(serving.watch())
+    try:
+        await _until_told(serving, told)
+    finally:
+        await serving.stop()
+        server.should_exit = True
+        watching.cancel()
+        await asyncio.gather(listening, watching, return_exceptions=True)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise CannotServe(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}", 2) from error
+    logger.info("listening on %s port %d", settings.host, listener.getsockname()[1])
+    return listener
+
+
+async def _until_told(serving: Serving, told: asyncio.Event) -> None:
+    stopping = asyncio.create_task(told.wait())
+    starting = asyncio.create_task(serving.start())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        _check(starting)
+    await stopping
+    starting.cancel()
+    await asyncio.gather(starting, serving.drain(), asyncio.sleep(LINGER), return_exceptions=True)
+
+
+def _check(starting: asyncio.Task[None]) -> None:
+    error = starting.exception()
+    if error is None:
+        return
+    from omega_server.model.loader import ModelError  # noqa: PLC0415 - imports torch, which is loaded by now
+
+    if isinstance(error, ModelError):
+        raise CannotServe(str(error), 2) from error
+    logger.error("the server did not start", exc_info=error)
+    raise CannotServe("the server did not start; its log has the reason", 1) from error

@@ -1,0 +1,193 @@
+"""The paths of the API. Each endpoint is a few lines: what it does is done in `chat` and `serving`."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.types import Receive, Scope, Send
+
+from omega_server.serving import Serving
+from omega_server.wire import responses, strict_json
+from omega_server.wire.errors import NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
+from omega_server.wire.requests import ChatRequest, parse_chat
+
+router = APIRouter(redirect_slashes=False)
+T = TypeVar("T")
+
+LARGE_BODY = 256 * 1024
+"""Bytes from which a body is parsed in a thread."""
+
+
+class ClientGone(Exception):  # noqa: N818 - what happened, not a fault
+    """The client hung up before its answer was complete."""
+
+
+class Json(Response):
+    """A JSON body."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The bytes."""
+        return orjson.dumps(content)
+
+
+class EventStream(Response):
+    """Server-sent events, for as long as the client listens."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+        """Takes over `events`, and closes it."""
+        super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        del self.headers["content-length"]
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Send the events."""
+        await unless_gone(receive, self._send(send))
+
+    async def _send(self, send: Send) -> None:
+        async with aclosing(self._events):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for event in self._events:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Do some work, but give it up when the client hangs up.
+
+    Raises:
+        ClientGone: it did.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _serving(request: Request) -> Serving:
+    serving: Serving = request.app.state.serving
+    return serving
+
+
+async def _chat_request(request: Request) -> ChatRequest:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" or request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ApiError(UNSUPPORTED_MEDIA_TYPE)
+    if _serving(request).state != "ready":
+        raise ApiError(NOT_READY)
+    body = await request.body()
+    parsed = await asyncio.to_thread(strict_json.parse, body) if len(body) > LARGE_BODY else strict_json.parse(body)
+    return parse_chat(parsed)
+
+
+@router.post("/v1/chat/completions")
+async def chat_completions(request: Request) -> Response:
+    """Answer a conversation, whole or as a stream."""
+    from omega_server import chat  # noqa: PLC0415 - imports torch, which the first probes must not wait for
+
+    wanted, serving = await _chat_request(request), _serving(request)
+    job = await unless_gone(request.receive, chat.prepare(serving, wanted))
+    if wanted.stream:
+        return EventStream(await unless_gone(request.receive, chat.open_stream(serving, job)))
+    return Json(await unless_gone(request.receive, chat.answer(serving, job)))
+
+
+@router.post("/v1/apply_template")
+async def apply_template(request: Request) -> Response:
+    """What a chat request's prompt would be; it takes the same body, and touches no engine."""
+    from omega_server import chat  # noqa: PLC0415 - as above
+
+    wanted, serving = await _chat_request(request), _serving(request)
+    if wanted.stream:
+        raise bad_request("invalid_value", "apply_template does not stream.", "stream")
+    job = await unless_gone(request.receive, chat.prepare(serving, wanted))
+    return Json(chat.describe(job, await serving.prompts.render(job.turns)))
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> Response:
+    """The one model."""
+    return Json(responses.models([_model(_serving(request))]))
+
+
+@router.get("/v1/models/{name:path}")
+async def model(request: Request, name: str) -> Response:
+    """The model, if that is its name."""
+    serving = _serving(request)
+    if name != serving.settings.boot.model_name:
+        known = serving.settings.boot.model_name
+        raise ApiError(Problem(404, "model_not_found", f"This server has one model, {known}.", "model"))
+    return Json(_model(serving))
+
+
+@router.get("/live")
+async def live(request: Request) -> Response:
+    """200 as long as this process answers."""
+    return Json(_serving(request).readiness())
+
+
+@router.get("/ready")
+async def ready(request: Request) -> Response:
+    """200 while requests are taken, else 503."""
+    serving = _serving(request)
+    return Json(serving.readiness(), status_code=200 if serving.state == "ready" else 503)
+
+
+@router.get("/health")
+async def health(request: Request) -> Response:
+    """Everything about this server, for people."""
+    serving = _serving(request)
+    boot = asdict(serving.settings.boot)
+    body = serving.readiness() | {
+        "model": {"name": boot["model_name"], "dtype": boot["dtype"], "device": boot["device"]},
+        "engines": [asdict(engine) for engine in serving.engines()],  # type: ignore[call-overload]
+        "vlm_config": _vlm_config(serving),
+    }
+    return Json(body, status_code=200 if serving.state == "ready" else 503)
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics."""
+    return Response(_serving(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _model(serving: Serving) -> dict[str, Any]:
+    boot = serving.settings.boot
+    return responses.model(boot.model_name, serving.started, boot.max_length)
+
+
+def _vlm_config(serving: Serving) -> dict[str, Any]:
+    """The original system's settings, by the names of their variables, with the values that count now."""
+    boot, config = serving.settings.boot, serving.live.current
+    defaults = config.generation.defaults
+    return {
+        "gpu_count": boot.gpu_count,
+        "max_model_length": boot.max_length,
+        "max_batch_size": config.batching.max_batch_size,
+        "batch_timeout_ms": config.batching.batch_timeout_ms,
+        "max_image_size": config.images.max_size,
+        "max_images_per_request": config.images.max_per_request,
+        "allow_remote_images": config.images.allow_remote,
+        "max_new_tokens_default": defaults.max_new_tokens,
+        "top_k_default": defaults.top_k,
+        "repetition_penalty_default": defaults.repetition_penalty,
+    }

@@ -1,0 +1,162 @@
+"""What the routes share: the parts of the server, whether they are ready, and how many requests are being answered.
+
+HTTP listens before anything heavy is imported, so that a liveness probe never waits for a model.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from omega_schema.server_config import ServerConfig
+from omega_server.keys import Keyring
+from omega_server.live_config import LiveConfig
+from omega_server.logs import set_level
+from omega_server.media.loader import Loader
+from omega_server.metrics import EngineLoad, Metrics
+from omega_server.settings import Settings
+from omega_server.wire.errors import NOT_READY, ApiError
+
+if TYPE_CHECKING:  # these import torch, which takes seconds
+    from omega_server.engine.router import Router
+    from omega_server.prompt import PromptBuilder
+
+logger = logging.getLogger(__name__)
+
+TEXT_ROOM = 16 << 20
+"""Bytes of a request body for everything but pictures."""
+PICTURE_ROOM = 64 << 20
+"""Bytes of a request body for pictures, unless a single one may be larger."""
+
+
+class Serving:
+    """One server.
+
+    Attributes:
+        settings: what is fixed.
+        live: what may change.
+        keys: who may ask.
+        loader: fetches and decodes pictures.
+        metrics: of all requests.
+        started: seconds since 1970.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.live = LiveConfig(settings.config_file, settings.overrides)
+        self.live.subscribe(lambda config: set_level(config.log_level))
+        self.keys = Keyring(settings.api_keys_dir, settings.api_key)
+        self.loader = Loader()
+        self.metrics = Metrics(self.engines)
+        self.started = int(time.time())
+        self._prompts: PromptBuilder | None = None
+        self._router: Router | None = None
+        self._draining = False
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError: it cannot be served as asked.
+            EngineError: an engine does not come up.
+        """
+        builder, router = await asyncio.to_thread(_heavy_imports)
+        boot = self.settings.boot
+        self._router = router(boot, self.live.current.batching)
+        self._prompts, _ = await asyncio.gather(
+            asyncio.to_thread(builder, boot.model_path, boot.max_length), self._router.start()
+        )
+        self.live.subscribe(self._configure)
+        logger.info("ready: model %s on %d engine(s)", boot.model_name, boot.engines)
+
+    async def watch(self) -> None:
+        """Follow configuration and keys until cancelled."""
+        await asyncio.gather(self.live.watch(), self.keys.watch())
+
+    async def drain(self) -> None:
+        """Take no new work, and wait for what is running, `drain_seconds` at most."""
+        self._draining = True
+        logger.info("stopping: %d request(s) are being answered", self._active)
+        try:
+            await asyncio.wait_for(self._idle.wait(), self.settings.drain_seconds)
+        except TimeoutError:
+            logger.warning("%d request(s) did not end in time", self._active)
+
+    async def stop(self) -> None:
+        """End engines and helpers."""
+        if self._router is not None:
+            await self._router.stop()
+        if self._prompts is not None:
+            self._prompts.close()
+        await self.loader.close()
+
+    @property
+    def state(self) -> Literal["loading", "ready", "draining"]:
+        """Whether requests are taken now."""
+        if self._draining:
+            return "draining"
+        return "ready" if self._prompts is not None and self._router is not None and self._router.ready else "loading"
+
+    @property
+    def max_body(self) -> int:
+        """Largest request body, in bytes."""
+        one_picture = self.live.current.images.max_bytes.bytes * 4 // 3
+        return TEXT_ROOM + max(PICTURE_ROOM, one_picture)
+
+    @property
+    def prompts(self) -> "PromptBuilder":
+        """Builds prompts.
+
+        Raises:
+            ApiError: 503, the server is loading or stopping.
+        """
+        if self.state != "ready" or self._prompts is None:
+            raise ApiError(NOT_READY)
+        return self._prompts
+
+    @property
+    def router(self) -> "Router":
+        """Generates.
+
+        Raises:
+            ApiError: 503, the server is loading or stopping.
+        """
+        if self.state != "ready" or self._router is None:
+            raise ApiError(NOT_READY)
+        return self._router
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a request, for as long as it is being answered."""
+        self._active += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._active -= 1
+            if self._active == 0:
+                self._idle.set()
+
+    def engines(self) -> Sequence[EngineLoad]:
+        """What the engines are doing."""
+        return () if self._router is None else self._router.snapshot()
+
+    def readiness(self) -> dict[str, Any]:
+        """The body of /ready and /live."""
+        return {"status": self.state, "config": {"hash": self.live.hash, "error": self.live.error}}
+
+    def _configure(self, config: ServerConfig) -> None:
+        if self._router is not None:
+            self._router.update(config.batching)
+
+
+def _heavy_imports() -> tuple[type["PromptBuilder"], type["Router"]]:
+    from omega_server.engine.router import Router  # noqa: PLC0415 - see the module's docstring
+    from omega_server.prompt import PromptBuilder  # noqa: PLC0415
+
+    return PromptBuilder, Router
