@@ -36,6 +36,7 @@ RESERVED_ENV = {
     "QUANTIZATION": "model.quantization",
     "DEVICE": "gpu.device",
     "DRAIN_SECONDS": "rollout.drainSeconds",
+    "PORT": "service.port",
     "CONFIG_FILE": "generation, images, video and batching",
     "API_KEYS_DIR": "auth.secretRef",
     "API_KEY": "auth.secretRef",
