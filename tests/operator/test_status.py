@@ -1,0 +1,129 @@
+"""What people are told: each row of tests/operator/status.yaml is a state of the world and the conditions that follow."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from omega_operator import causes, conditions
+from omega_operator.desired.config_map import digest
+from omega_operator.observed import Observed
+from omega_operator.status import invalid, status
+from omega_schema.resource import OmegaVLMDeployment, Status
+
+Json = dict[str, Any]
+NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+TEMPLATE = {"metadata": {"annotations": {"omegavlm.io/template": "new"}}}
+ROWS: dict[str, Json] = yaml.safe_load((Path(__file__).parent / "status.yaml").read_text())
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
+def test_conditions(
+    row: Json, resource: Callable[..., OmegaVLMDeployment], observe: Callable[[Json], Observed]
+) -> None:
+    """Status, reason and the words that matter of each condition that the row names."""
+    wanted = resource(**row.get("spec", {}))
+    observed = observe(_world(row, digest(wanted)))
+    cause = causes.refusal(wanted) or causes.find(wanted, observed)
+    made = status(wanted, observed, cause, {}, NOW)
+    found = {one["type"]: one for one in made["conditions"]}
+    for kind, (verdict, reason, *words) in row["expect"].items():
+        assert (found[kind]["status"], found[kind]["reason"]) == (verdict, reason), found[kind]
+        for word in words:
+            assert word in found[kind]["message"]
+    for field, value in row.get("fields", {}).items():
+        assert made[field] == value
+    Status.model_validate(made)
+
+
+def test_a_condition_keeps_its_time(resource: Callable[..., OmegaVLMDeployment]) -> None:
+    """LastTransitionTime moves only when the verdict does, so that nothing is written when nothing changed."""
+    before = status(resource(), Observed(), None, {}, NOW)
+    assert status(resource(), Observed(), None, before, NOW + timedelta(hours=1)) == before
+    cause = causes.Cause("ImagePullFailed", "no such image")
+    after = {
+        one["type"]: one
+        for one in status(resource(), Observed(), cause, before, NOW + timedelta(hours=1))["conditions"]
+    }
+    assert after["Stalled"]["lastTransitionTime"] == "2030-01-02T04:04:05Z"
+    assert after["Ready"]["lastTransitionTime"] == "2030-01-02T03:04:05Z"
+
+
+def test_status_of_this_generation(resource: Callable[..., OmegaVLMDeployment]) -> None:
+    """Every condition and the status itself carry the generation that they were judged for."""
+    made = status(resource(), Observed(), None, {}, NOW)
+    assert {made["observedGeneration"], *(one["observedGeneration"] for one in made["conditions"])} == {3}
+
+
+def test_invalid_resource() -> None:
+    """A resource that cannot be read is stalled, and the numbers of the pods that still serve stay."""
+    made = invalid(7, "spec.gpu.count: must be of type integer", {"readyReplicas": 2, "observedGeneration": 6}, NOW)
+    found = {one["type"]: (one["status"], one["reason"]) for one in made["conditions"]}
+    assert found == {
+        "Ready": ("False", "InvalidSpec"),
+        "Reconciling": ("False", "Stalled"),
+        "Stalled": ("True", "InvalidSpec"),
+    }
+    assert (made["observedGeneration"], made["readyReplicas"]) == (7, 2)
+    assert "spec.gpu.count" in made["summary"]
+
+
+def test_news(resource: Callable[..., OmegaVLMDeployment]) -> None:
+    """An Event is told when something begins to stand in the way, when it is gone, and when the pods serve; once each."""
+    starting = status(resource(), Observed(), None, {}, NOW)
+    stalled = status(resource(), Observed(), causes.Cause("SecretMissing", "create it"), starting, NOW)
+    other_words = status(resource(), Observed(), causes.Cause("SecretMissing", "please"), stalled, NOW)
+
+    def told(before: Json, after: Json) -> list[tuple[str, str, bool]]:
+        return [(one.type, one.reason, one.is_warning) for one in conditions.transitions(before, after)]
+
+    assert told({}, starting) == []
+    assert told(starting, stalled) == [("Stalled", "SecretMissing", True)]
+    assert told(stalled, other_words) == []
+    assert told(stalled, starting) == [("Stalled", "NotStalled", False)]
+
+
+def _world(row: Json, config: str) -> Json:
+    """A row in the short form of the table, written out."""
+    children = list(row.get("children", []))
+    if "deployment" in row:
+        children.append(_deployment(row["deployment"]))
+    pods = [_pod(index, one, config) for index, one in enumerate(row.get("pods", []))]
+    configs = {pod["metadata"]["name"]: pod.pop("says") for pod in pods if pod["says"] is not None}
+    return row | {"children": children, "pods": pods, "configs": configs}
+
+
+def _deployment(short: Json) -> Json:
+    spec = {"replicas": short.get("replicas", 1), "template": TEMPLATE}
+    if short.get("drainFirst"):
+        spec["strategy"] = {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "vl", "generation": 2},
+        "spec": spec,
+        "status": {"observedGeneration": 2} | short.get("status", {}),
+    }
+
+
+def _pod(index: int, short: Json, config: str) -> Json:
+    state = short.get("state", {"running": {}})
+    head: Json = {"name": f"p{index}", "annotations": {"omegavlm.io/template": short.get("template", "new")}}
+    if short.get("terminating"):
+        head["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+    containers = [] if short.get("unschedulable") else [{"state": state, "lastState": short.get("lastState", {})}]
+    found = [{"type": "Ready", "status": str(bool(short.get("ready")))}]
+    if short.get("unschedulable"):
+        found.append(
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": short["unschedulable"]}
+        )
+    says = short.get("says")
+    return {
+        "metadata": head,
+        "spec": {} if short.get("unschedulable") else {"nodeName": "n1"},
+        "status": {"podIP": "10.0.0.1", "conditions": found, "containerStatuses": containers},
+        "says": {"hash": config} if says == "current" else says,
+    }
