@@ -1,0 +1,122 @@
+"""The chart with helm, the resource with kubectl, and the wait until it is Ready."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from stages import images
+from stages.cluster import Cluster
+from stages.console import DemoError
+from stages.program import ROOT
+
+RELEASE = "omega-vlm"
+OPERATOR_NAMESPACE = "omega-system"
+NAMESPACE = "omega-demo"
+NAME = "omega-demo"
+RESOURCE = ROOT / "demo/omega-demo.yaml"
+CHART = ROOT / "charts/omega-vlm"
+READY_SECONDS = 600
+STALLED_SECONDS = 60
+"""How long a resource may say that it is stalled before we believe it: what stalls it may still be on its way."""
+
+
+def install(cluster: Cluster, registry: str) -> str:
+    """Install or upgrade the chart; returns what was installed, in words.
+
+    Raises:
+        DemoError: helm failed, or the operator does not come up.
+    """
+    advice = f"kubectl -n {OPERATOR_NAMESPACE} describe pods tells why the operator does not run."
+    values = {
+        "image.repository": f"{registry}/{images.OPERATOR.name}",
+        "image.tag": images.OPERATOR.tag,
+        "serverImage.repository": f"{registry}/{images.SERVER.name}",
+        "serverImage.tag": images.SERVER.tag,
+    }
+    sets = [word for name, value in values.items() for word in ("--set-string", f"{name}={value}")]
+    command = ["helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", OPERATOR_NAMESPACE]
+    try:
+        cluster.run(*command, "--create-namespace", *sets, "--wait", "--timeout", "3m", advice=advice)
+    except DemoError as error:
+        error.evidence = "\n".join((error.evidence, _last_words(cluster, OPERATOR_NAMESPACE))).strip()
+        raise
+    return f"{RELEASE} in namespace {OPERATOR_NAMESPACE}"
+
+
+def apply(cluster: Cluster, registry: str) -> str:
+    """Apply demo/omega-demo.yaml; returns what kubectl says.
+
+    Raises:
+        DemoError: the API server refuses it.
+    """
+    if not cluster.get("namespace", NAMESPACE):
+        cluster.run("kubectl", "create", "namespace", NAMESPACE)
+    resource = RESOURCE.read_text().replace("oci://localhost/", f"oci://{registry}/")
+    advice = f"change {RESOURCE.relative_to(ROOT)} as the message says."
+    return cluster.run("kubectl", "-n", NAMESPACE, "apply", "-f", "-", advice=advice, stdin=resource).strip()
+
+
+def wait_ready(cluster: Cluster, show: Callable[[str], None]) -> dict[str, Any]:
+    """Wait until the resource is Ready for what was applied last; returns it.
+
+    Raises:
+        DemoError: it is not Ready in time, or says that it is stalled.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    stalled_since: float | None = None
+    while True:
+        resource = cluster.get("-n", NAMESPACE, "omegavlmdeployment", NAME)
+        ready, stalled = _condition(resource, "Ready"), _condition(resource, "Stalled")
+        if ready.get("status") == "True":
+            return resource
+        told = stalled if stalled.get("status") == "True" else ready
+        show(told.get("message") or "waiting for the operator to see it")
+        now = time.monotonic()
+        stalled_since = (stalled_since or now) if stalled.get("status") == "True" else None
+        if now > deadline or (stalled_since and now > stalled_since + STALLED_SECONDS):
+            raise DemoError(
+                f"{NAME} is not Ready: {told.get('reason', 'NoStatus')}: {told.get('message', 'the status is empty.')}",
+                f"kubectl -n {NAMESPACE} describe ovlm {NAME} tells more.",
+                _last_words(cluster, NAMESPACE) or _last_words(cluster, OPERATOR_NAMESPACE),
+            )
+        time.sleep(0.5)
+
+
+def remove(cluster: Cluster) -> None:
+    """Take away the resource, the release and the two namespaces.
+
+    Raises:
+        DemoError: the cluster refuses.
+    """
+    for namespace in (NAMESPACE, OPERATOR_NAMESPACE):
+        if namespace == OPERATOR_NAMESPACE and cluster.get("namespace", namespace):
+            cluster.run("helm", "uninstall", RELEASE, "--namespace", namespace, "--ignore-not-found", "--wait")
+        cluster.run("kubectl", "delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s")
+
+
+def _condition(resource: dict[str, Any], name: str) -> dict[str, Any]:
+    """The condition ``name`` if it speaks of the resource as it is now, else nothing."""
+    generation = resource.get("metadata", {}).get("generation")
+    for condition in resource.get("status", {}).get("conditions", ()):
+        if condition["type"] == name and condition.get("observedGeneration") == generation:
+            return condition
+    return {}
+
+
+def _last_words(cluster: Cluster, namespace: str) -> str:
+    """The last lines that the pods of ``namespace`` logged, and what happened to them."""
+    words = []
+    for pod in cluster.get("-n", namespace, "pods").get("items", ()):
+        name = pod["metadata"]["name"]
+        for status in pod.get("status", {}).get("containerStatuses", ()):
+            state = {**status.get("lastState", {}), **status.get("state", {})}
+            words += [f"{name}: {kind}: {json.dumps(told)}" for kind, told in state.items() if kind != "running"]
+            if status.get("state", {}).get("waiting", {}).get("reason") not in {
+                "ContainerCreating",
+                "ImagePullBackOff",
+            }:
+                words.append(cluster.run("kubectl", "-n", namespace, "logs", name, "--tail=10", "--all-containers"))
+    return "\n".join(words)
