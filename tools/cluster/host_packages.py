@@ -19,6 +19,7 @@ PACKAGES = {
     "nsenter": "util-linux",
     "openssl": "openssl",
     "runc": "runc",
+    "skopeo": "skopeo",
     str(CNI_PLUGINS / "ptp"): "containernetworking-plugins",
 }
 """Program to the package that holds it."""

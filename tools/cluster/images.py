@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shlex
-import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +16,8 @@ from cluster.go_tools import binary
 from cluster.node import PAUSE_IMAGE
 from cluster.places import CHECKOUT, PLACES
 from cluster.processes import record
-from cluster.shell import ClusterError, run, say, tail
+from cluster.shell import ClusterError, run, say
+from cluster.transfer import transfer
 
 KEY_LABEL = "omega-vlm/key"
 """Containerd's label for the content that an image was built from."""
@@ -115,7 +115,7 @@ def build(dockerfile: Path, tag: str, arguments: Iterable[str] = (), context: Pa
     say(f"building {image} from {dockerfile.name}")
     buildah.build(dockerfile, image, given, context)
     say(f"importing {image}")
-    _transfer(image, key)
+    transfer(image, _unpacked(), _import("-", key))
     say(f"{image} is ready")
     return True
 
@@ -164,18 +164,7 @@ def _files_below(directory: Path) -> list[Path]:
     )
 
 
-def _transfer(image: str, key: str) -> None:
-    """Stream ``image`` from buildah's store into containerd's: gigabytes that no archive file need hold."""
-    with (
-        subprocess.Popen(buildah.export(image), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as source,
-        subprocess.Popen(
-            _import("-", key), stdin=source.stdout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as sink,
-    ):
-        assert source.stdout, "a pipe"
-        assert source.stderr, "a pipe"
-        assert sink.stdout, "a pipe"
-        source.stdout.close()  # the importer alone reads it now
-        imported, exported = sink.stdout.read(), source.stderr.read()
-    if sink.returncode or source.returncode:
-        raise ClusterError(f"importing {image} failed:\n{tail((exported + imported).decode())}")
+def _unpacked() -> Iterator[str]:
+    """Chain ids of all layers that containerd has unpacked."""
+    for line in run(*ctr("snapshots", "list")).splitlines()[1:]:
+        yield line.split()[0]

@@ -33,10 +33,17 @@ class Identity:
 
     @property
     def extensions(self) -> str:
-        """In openssl's syntax."""
-        names = ("subjectAltName=" + ",".join(self.hosts), "") if self.hosts else ("",)
-        usage = "serverAuth,clientAuth" if self.hosts else "clientAuth"
-        return "\n".join((f"extendedKeyUsage={usage}", *names))
+        """In openssl's syntax; as complete as RFC 5280 asks, because clients of Python 3.13 insist on it."""
+        return "\n".join(
+            (
+                "basicConstraints=critical,CA:FALSE",
+                "keyUsage=critical,digitalSignature",
+                "subjectKeyIdentifier=hash",
+                "authorityKeyIdentifier=keyid",
+                f"extendedKeyUsage={'serverAuth,clientAuth' if self.hosts else 'clientAuth'}",
+                *(("subjectAltName=" + ",".join(self.hosts),) if self.hosts else ()),
+            )
+        )
 
 
 API_SERVER_NAMES = (
@@ -77,7 +84,7 @@ def ensure(directory: Path) -> None:
     _key(directory / "ca.key")
     run(
         "openssl", "req", "-x509", "-new", "-days", str(DAYS), "-subj", "/CN=omega-vlm-cluster",
-        "-key", directory / "ca.key", "-out", directory / "ca.crt",
+        "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-key", directory / "ca.key", "-out", directory / "ca.crt",
     )  # fmt: skip
     _key(directory / "service-accounts.key")
     run(
