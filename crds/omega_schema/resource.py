@@ -55,6 +55,14 @@ class Declared(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_nothing(cls, fields: Any) -> Any:
+        """Leave out what is null, as the API server does before it fills in defaults."""
+        return (
+            {name: value for name, value in fields.items() if value is not None} if isinstance(fields, dict) else fields
+        )
+
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:
         rules.check(self)

@@ -54,6 +54,9 @@ class Transition(Sentence):
 
 
 def _is_network(text: str) -> bool:
+    _, _, prefix = text.partition("/")
+    if not re.fullmatch("0|[1-9][0-9]{0,2}", prefix):
+        return False
     try:
         ipaddress.ip_network(text)
     except ValueError:
@@ -209,7 +212,7 @@ RULES: tuple[Rule, ...] = (
         message="each allowed range must be a network such as 10.0.0.0/8 or fd00::/8, with no bits set after the prefix",
         cel="!has(self.allowedCidrs) || "
         "self.allowedCidrs.all(range, isCIDR(range) && cidr(range).masked() == cidr(range))",
-        holds=lambda images: all("/" in text and _is_network(text) for text in images.allowed_cidrs),
+        holds=lambda images: all(_is_network(text) for text in images.allowed_cidrs),
     ),
     Rule(
         on="Images",

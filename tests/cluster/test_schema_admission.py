@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from kubernetes import client, config
 
+from omega_schema.errors import ResourceError
 from omega_schema.limits import GROUP, PLURAL, RESERVED_ENV, VERSION
 from omega_schema.resource import OmegaVLMDeployment
 
@@ -164,6 +166,58 @@ def test_the_largest_resource_fits_the_cost_budget(admission: Admission) -> None
     }
     stored = admission.create(copy.deepcopy(body))
     assert OmegaVLMDeployment.parse(stored).spec == OmegaVLMDeployment.parse(body).spec
+
+
+def test_agrees_with_pydantic_on_mixtures(admission: Admission) -> None:
+    """Values of the whole corpus, put into fields that they were not written for, are judged alike by both sides."""
+    chance = random.Random(20)
+    paths = [*(CASES / "valid").glob("*.yaml"), *(CASES / "invalid").glob("*.yaml")]
+    specs = [body["spec"] for path in sorted(paths) for body in read(path)[1] if "spec" in body]
+    values = [value for spec in specs for _, value in leaves(spec)]
+    _, (whole,) = read(CASES / "valid" / "everything.yaml")
+    fields = [field for field, _ in leaves(whole["spec"])]
+    verdicts = {True: 0, False: 0}
+    for _ in range(500):
+        body = copy.deepcopy(whole)
+        *outer, last = chance.choice(fields)
+        place = body["spec"]
+        for step in outer:
+            place = place[step]
+        place[last] = chance.choice(values)
+        ours = parses(body)
+        verdicts[ours] += 1
+        assert ours == accepts(admission, body), f"{'.'.join(map(str, outer))}.{last}: {place[last]!r}"
+    assert min(verdicts.values()) > 50
+
+
+def leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Path and value of everything in a document that holds nothing else; a map of free content counts as one."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    if not node or not children or path[-1:] in {("affinity",), ("valueFrom",), ("from",)}:
+        yield path, node
+        return
+    for step, child in children:
+        yield from leaves(child, (*path, step))
+
+
+def parses(body: dict[str, Any]) -> bool:
+    """Whether pydantic takes a resource."""
+    try:
+        OmegaVLMDeployment.parse(body)
+    except ResourceError:
+        return False
+    return True
+
+
+def accepts(admission: Admission, body: dict[str, Any]) -> bool:
+    """Whether the API server takes a resource."""
+    try:
+        admission.create(body)
+    except client.ApiException as refusal:
+        if refusal.status not in {400, 422}:
+            raise
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_ENV))
