@@ -52,13 +52,6 @@ MODEL_LAYOUT = "transformers-5"
 _ROPE_THETA = 5_000_000.0
 
 
-def _name_vision_config(config: PreTrainedConfig) -> None:
-    """The fork saves its vision configuration under the whole model's type, which would be loaded as that again."""
-    vision = config.vision_config
-    if isinstance(vision, dict) and vision.get("model_type") in {None, "", config.model_type}:
-        config.vision_config = {**vision, "model_type": f"{config.model_type}_vision"}
-
-
 class Omega17VLTextConfig(Qwen3VLTextConfig):
     """Language model of the dense family."""
 
@@ -76,11 +69,9 @@ class Omega17VLConfig(Qwen3VLConfig):
     """The dense family, Qwen3-VL renamed."""
 
     model_type = "omega17_vl"
+    # Named by class, so that it does not matter that the fork saves its vision configuration under the whole model's
+    # type; looked up by type, it would be the whole model's again.
     sub_configs_defaults: ClassVar = {"vision_config": Omega17VLVisionConfig, "text_config": Omega17VLTextConfig}
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        _name_vision_config(self)
-        super().__post_init__(**kwargs)
 
 
 class Omega17VLExpTextConfig(Qwen3VLMoeTextConfig):
@@ -107,10 +98,6 @@ class Omega17VLExpConfig(Qwen3VLMoeConfig):
 
     model_type = "omega17_vl_exp"
     sub_configs_defaults: ClassVar = {"vision_config": Omega17VLExpVisionConfig, "text_config": Omega17VLExpTextConfig}
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        _name_vision_config(self)
-        super().__post_init__(**kwargs)
 
 
 class Omega17VLTextModel(Qwen3VLTextModel):
