@@ -1,0 +1,111 @@
+"""The operator's own Deployment."""
+
+from collections.abc import Callable
+from typing import Any
+
+from omega_operator.settings import Settings
+
+Render = Callable[..., list[dict[str, Any]]]
+Pick = Callable[[list[dict[str, Any]], str], dict[str, Any]]
+
+
+def pod_of(manifests: list[dict[str, Any]], pick: Pick) -> dict[str, Any]:
+    """The pod's spec."""
+    spec: dict[str, Any] = pick(manifests, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def test_it_can_do_as_little_as_possible(render: Render, pick: Pick) -> None:
+    """No root, no writable root file system, no capability, no privilege, a limit of memory."""
+    pod = pod_of(render(), pick)
+    [container] = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"]["memory"] == "256Mi"
+
+
+def test_the_operator_understands_its_environment(render: Render, pick: Pick) -> None:
+    """The variables that the chart sets are the settings that the operator reads."""
+    [container] = pod_of(
+        render(
+            watchNamespaces=["vision", "audio"],
+            serverImage={"repository": "registry.example.com/server", "tag": "7"},
+            logLevel="debug",
+            logFormat="text",
+        ),
+        pick,
+    )["containers"]
+    fields = {"metadata.name": "omega-vlm-0", "metadata.namespace": "omega-system"}
+    environment = {
+        variable["name"]: variable.get("value") or fields[variable["valueFrom"]["fieldRef"]["fieldPath"]]
+        for variable in container["env"]
+    }
+    assert set(environment) == {name.upper() for name in Settings.model_fields} - {"VERSION"}
+    settings = Settings.of(environment)
+    assert settings.watch_namespaces == ("vision", "audio")
+    assert settings.server_image == "registry.example.com/server:7"
+    assert (settings.log_level, settings.log_format) == ("debug", "text")
+    assert settings.pod_namespace == "omega-system"
+    assert [port["containerPort"] for port in container["ports"]] == [settings.probe_port]
+
+
+def test_probes_ask_the_operator(render: Render, pick: Pick) -> None:
+    """Liveness asks for stale watches, readiness for the start; both on the port that it listens on."""
+    [container] = pod_of(render(), pick)["containers"]
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "probes"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "probes"}
+
+
+def test_labels_that_network_policies_ask_for(render: Render, pick: Pick) -> None:
+    """The operator's pods have the labels that the servers' NetworkPolicies let in, whatever the release is called."""
+    labels = pick(render(fullnameOverride="another"), "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/name"] == "omega-vlm"
+    assert labels["app.kubernetes.io/component"] == "operator"
+
+
+def test_a_digest_wins_over_a_tag(render: Render, pick: Pick) -> None:
+    """An image that is pinned by its digest is used by its digest."""
+    digest = f"sha256:{'0' * 64}"
+    [container] = pod_of(render(image={"tag": "1", "digest": digest}), pick)["containers"]
+    assert container["image"] == f"omega-vlm-operator@{digest}"
+
+
+def test_values_are_passed_through(render: Render, pick: Pick) -> None:
+    """What a cluster's owner sets for the operator's pod arrives there."""
+    values: dict[str, Any] = {
+        "podLabels": {"team": "vision"},
+        "podAnnotations": {"note": "yes"},
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "control", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "system-cluster-critical",
+        "imagePullSecrets": ["registry"],
+        "env": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.com"}],
+        "replicas": 2,
+    }
+    deployment = pick(render(**values), "Deployment")
+    template = deployment["spec"]["template"]
+    assert deployment["spec"]["replicas"] == 2
+    assert template["metadata"]["labels"]["team"] == "vision"
+    assert template["metadata"]["annotations"] == {"note": "yes"}
+    assert values["env"][0] in template["spec"]["containers"][0]["env"]
+    assert template["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    for field in ("nodeSelector", "tolerations", "affinity", "priorityClassName"):
+        assert template["spec"][field] == values[field]
+
+
+def test_the_metrics_service_finds_the_port(render: Render, pick: Pick) -> None:
+    """The Service is made when asked for, selects the operator's pods and names a port that they have."""
+    assert not [manifest for manifest in render() if manifest["kind"] == "Service"]
+    manifests = render(metrics={"service": {"enabled": True}})
+    service = pick(manifests, "Service")
+    template = pick(manifests, "Deployment")["spec"]["template"]
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    ports = {port["name"] for port in template["spec"]["containers"][0]["ports"]}
+    assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
