@@ -6,7 +6,8 @@ KIND = "OmegaVLMDeployment"
 PLURAL = "omegavlmdeployments"
 
 MAX_NAME = 40
-"""Longest name of a resource, in characters: the names of its children add up to 23 and must fit a label, 63."""
+"""Longest name of a resource, in characters: with what is added to it for Jobs and pods (up to 23 characters) it must
+fit into a label, 63."""
 
 MAX_GPUS = 8
 """Most GPUs of one pod: one node's worth. More GPUs are more replicas."""

@@ -83,8 +83,8 @@ class ModelCache(Declared):
     """Size of the volume, in bytes. It can grow later but never shrink."""
 
     storage_class_name: OptionalName = ""
-    """Storage class of the volume, which must allow ReadWriteMany when several nodes share it. Empty: the cluster's
-    default class. It cannot be changed later."""
+    """Storage class of the volume, which must offer ReadWriteMany. Empty: the cluster's default class. It cannot be
+    changed later."""
 
 
 class Model(Declared):
@@ -401,8 +401,8 @@ class Spec(Declared):
     """What is wanted."""
 
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Pods that serve the model. Missing means 1, and then leaves the number to an autoscaler. 0 stops the service and
-    keeps everything else."""
+    """Pods that serve the model. Missing means 1. 0 stops the service and keeps everything else. An autoscaler needs a
+    number to begin with: give it one with kubectl scale, and leave this field out of what you apply."""
 
     image: Annotated[
         str,

@@ -256,8 +256,12 @@ def test_scale_and_columns(kubectl: Kubectl, place: str) -> None:
     try:
         get = ("get", "ovlm/omega", f"--namespace={place}", "--output=jsonpath={.spec.replicas}")
         assert kubectl(*get) == ""
+        scale = f"/apis/{GROUP}/{VERSION}/namespaces/{place}/{PLURAL}/omega/scale"
+        with pytest.raises(pytest.fail.Exception, match="spec.replicas"):
+            kubectl("get", f"--raw={scale}")  # what an autoscaler sees, hence the advice at spec.replicas
         kubectl("scale", "ovlm/omega", f"--namespace={place}", "--replicas=3")
         assert kubectl(*get) == "3"
+        assert json.loads(kubectl("get", f"--raw={scale}"))["spec"]["replicas"] == 3
         header, row = kubectl("get", "ovlm", f"--namespace={place}", "--output=wide").splitlines()
         assert header.split() == ["NAME", "MODEL", "GPUS", "READY", "STATUS", "ENDPOINT", "AGE"]
         assert row.split()[:3] == ["omega", "pvc://weights/omega", "1"]
