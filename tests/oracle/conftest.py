@@ -86,6 +86,12 @@ def checkpoints() -> dict[str, Checkpoint]:
     return {family: Checkpoint(family) for family in FAMILIES}
 
 
+@pytest.fixture(scope="session")
+def recordings() -> list[Case]:
+    """Every case of both families."""
+    return CASES
+
+
 @pytest.fixture(params=CASES, ids=lambda case: f"{case.family}-{case.name.replace(' ', '-')}")
 def case(request: pytest.FixtureRequest) -> Case:
     """Each question, of each family."""

@@ -1,6 +1,10 @@
 """The server's models answer as the fork's do: same prompt, same logits, same tokens."""
 
+import pytest
 import torch
+
+from omega_server.media.decode import Picture
+from omega_server.prompt import PromptBuilder, Turn
 
 
 def test_the_prompt_is_the_forks(case, checkpoint):
@@ -31,3 +35,31 @@ def test_generate_gives_the_forks_tokens(case, checkpoint):
     features = checkpoint.process(case)
     output = checkpoint.model.generate(**features, max_new_tokens=len(case.tokens), do_sample=False)
     assert output[0, len(case.input_ids) :].tolist() == case.tokens
+
+
+@pytest.mark.parametrize("family", ["omega17_vl", "omega17_vl_exp"])
+async def test_a_chat_becomes_the_forks_prompt(checkpoints, recordings, family):
+    """The way of a chat request, from messages and decoded pictures, ends in the same token ids and grids."""
+    builder = PromptBuilder(str(checkpoints[family].path), max_length=4096)
+    cases = [case for case in recordings if case.family == family and not case.videos]
+    assert len(cases) == 3
+    for case in cases:
+        pictures = iter(case.media("image"))
+        turns = [Turn(message["role"], tuple(_parts(message["content"], pictures))) for message in case.messages]
+        prompt = (await builder.build(turns)).prompt
+        assert list(prompt.token_ids) == case.input_ids
+        assert [list(medium.grid) for medium in prompt.media] == case.grids.get("image_grid_thw", [])
+    builder.close()
+
+
+def _parts(content, pictures):
+    """The parts of one message as the media layer hands them on."""
+    if isinstance(content, str):
+        yield content
+        return
+    for part in content:
+        if part["type"] == "text":
+            yield part["text"]
+        else:
+            picture = next(pictures)
+            yield Picture(picture.width, picture.height, picture.convert("RGB").tobytes())
