@@ -102,7 +102,7 @@ def test_certificates_are_kept_until_they_are_about_to_expire(tmp_path: Path, mo
         )
     config = json.loads((directory / "admin.kubeconfig").read_text())
     assert base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]) == authority
-    assert (directory / "admin.kubeconfig").stat().st_mode & 0o077 == 0 or directory.stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (directory, *directory.glob("*.k*")))
     pki.ensure(directory)
     assert (directory / "ca.crt").read_bytes() == authority
     monkeypatch.setattr(pki, "RENEW_WITHIN_DAYS", pki.DAYS + 1)

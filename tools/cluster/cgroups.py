@@ -10,6 +10,8 @@ from pathlib import Path
 from cluster.shell import ClusterError, wait_until
 
 NAME = "omega-vlm"
+MOUNT_OPTIONS = {"rw", "nosuid", "nodev", "noexec", "relatime", "xattr"}
+"""Whatever else a version 1 mount says names its controllers."""
 
 
 def hierarchies(mounts: str) -> dict[str, Path]:
@@ -20,8 +22,7 @@ def hierarchies(mounts: str) -> dict[str, Path]:
         if kind == "cgroup2":
             found[""] = Path(where)
         elif kind == "cgroup":
-            known = {"cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "name=systemd"}
-            found.update(dict.fromkeys(known.intersection(options.split(",")), Path(where)))
+            found.update(dict.fromkeys(set(options.split(",")) - MOUNT_OPTIONS, Path(where)))
     return found
 
 
@@ -48,6 +49,7 @@ def create() -> None:
     for root in set(_mounted().values()):
         group = root / NAME
         group.mkdir(exist_ok=True)
+        _delegate(root)
         for inherited in ("cpuset.cpus", "cpuset.mems"):
             # A version 1 cpuset starts empty, and an empty one takes no process.
             if (
@@ -57,6 +59,15 @@ def create() -> None:
             ):
                 (group / inherited).write_text((root / inherited).read_text())
     daemons().mkdir(exist_ok=True)
+
+
+def _delegate(root: Path) -> None:
+    """With version 2 a cgroup has only the controllers that its parent passes on, and the kubelet asks for all."""
+    available = root / "cgroup.controllers"
+    if available.exists():
+        for controller in available.read_text().split():
+            for parent in (root, root / NAME):
+                (parent / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def processes(below: str = "") -> set[int]:

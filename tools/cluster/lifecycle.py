@@ -24,6 +24,7 @@ DAEMONS = (
 """In the order in which they end."""
 
 BOOT = PLACES.run / "boot"
+DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
 
 
 def up(fake_nodes: int = 0, gpus_per_node: int = 8) -> None:
@@ -37,6 +38,7 @@ def up(fake_nodes: int = 0, gpus_per_node: int = 8) -> None:
     go_tools.ensure((*go_tools.FOR_THE_NODE, *(("kwok",) if fake_nodes else ())))
     with _lock():
         if not _of_this_boot():
+            _need_no_other_kubelet()
             _clear()
             shutil.rmtree(PLACES.log, ignore_errors=True)
             PLACES.run.mkdir(parents=True)
@@ -92,6 +94,19 @@ def status() -> bool:
 def _need_linux_root() -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
         raise ClusterError("a local cluster needs root on Linux; elsewhere set KUBECONFIG to a cluster that you have")
+
+
+def _need_no_other_kubelet() -> None:
+    """Two kubelets would fight over a socket whose path no setting reaches."""
+    if _listened_to(DEVICE_PLUGINS):
+        raise ClusterError(
+            f"another kubelet runs on this machine ({DEVICE_PLUGINS}): stop it, or set KUBECONFIG to use its cluster"
+        )
+
+
+def _listened_to(socket: Path) -> bool:
+    """Whether a process of the host's network namespace (ours has its own) holds ``socket``."""
+    return str(socket) in Path("/proc/net/unix").read_text()
 
 
 @contextmanager
@@ -178,3 +193,5 @@ def _remove_traces() -> None:
     for result in Path("/var/lib/cni/results").glob("*"):
         if str(PLACES.run) in result.read_text():
             result.unlink()
+    if not _listened_to(DEVICE_PLUGINS):
+        DEVICE_PLUGINS.unlink(missing_ok=True)

@@ -99,7 +99,9 @@ def ensure(directory: Path) -> None:
     for identity in (*SERVERS, *CLIENTS):
         _certify(directory, identity)
     for identity in CLIENTS:
-        (directory / f"{identity.name}.kubeconfig").write_text(kubeconfig(directory, identity.name))
+        path = directory / f"{identity.name}.kubeconfig"
+        path.write_text(kubeconfig(directory, identity.name))
+        path.chmod(0o600)
 
 
 def _valid(directory: Path) -> bool:
