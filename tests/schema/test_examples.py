@@ -15,8 +15,8 @@ FENCE = re.compile(r"^```ya?ml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def examples() -> list[Any]:
-    """Every resource of ours in demo/*.yaml and in the code blocks of README.md and docs/, named by its place."""
-    texts = [(path, path.read_text()) for path in sorted(ROOT.glob("demo/*.yaml"))]
+    """Every resource of ours in demo/**/*.yaml and in the code blocks of README.md and docs/, named by its place."""
+    texts = [(path, path.read_text()) for path in sorted(ROOT.glob("demo/**/*.yaml"))]
     for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))):
         if path.exists():
             texts += [(path, block) for block in FENCE.findall(path.read_text())]
