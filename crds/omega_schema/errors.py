@@ -72,4 +72,5 @@ def _sentence(fault: ErrorDetails) -> str:
     context: Mapping[str, Any] = fault.get("ctx", {})
     if fault["type"] == "literal_error":
         return "Unsupported value: supported values: " + context["expected"].replace("'", '"').replace(" or ", ", ")
-    return _SENTENCES.get(fault["type"], fault["msg"]).format_map(context)
+    sentence = _SENTENCES.get(fault["type"])
+    return fault["msg"] if sentence is None else sentence.format_map(context)

@@ -257,7 +257,7 @@ def test_scale_and_columns(kubectl: Kubectl, place: str) -> None:
         get = ("get", "ovlm/omega", f"--namespace={place}", "--output=jsonpath={.spec.replicas}")
         assert kubectl(*get) == ""
         scale = f"/apis/{GROUP}/{VERSION}/namespaces/{place}/{PLURAL}/omega/scale"
-        with pytest.raises(pytest.fail.Exception, match="spec.replicas"):
+        with pytest.raises(pytest.fail.Exception, match=r"spec\.replicas"):
             kubectl("get", f"--raw={scale}")  # what an autoscaler sees, hence the advice at spec.replicas
         kubectl("scale", "ovlm/omega", f"--namespace={place}", "--replicas=3")
         assert kubectl(*get) == "3"

@@ -40,6 +40,7 @@ def test_the_hash_is_of_the_bytes() -> None:
     ("text", "words"),
     [
         ("", "Invalid JSON"),
+        ('{"images": 1 2}', "Invalid JSON: expected `,` or `}`"),
         ("[]", "must be of type object"),
         ('{"version": "v2"}', 'version: Unsupported value: supported values: "v1"'),
         ('{"images": {"maxSize": "big"}}', "images.maxSize: must be of type integer"),
