@@ -2,6 +2,7 @@
 
     EngineError
     ├── ContextLengthExceeded   the user's fault: the request can never fit
+    ├── InvalidPrompt           the user's fault: placeholders and pictures do not match
     ├── QueueFull               too many requests wait; try again later
     ├── NotReady                no engine is up yet, or the server is stopping
     └── EngineFailed            this request's computation failed after it had begun
@@ -13,9 +14,10 @@ Everything here is immutable, small and picklable, because it crosses process bo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
+if TYPE_CHECKING:
+    import torch  # only a name here: who schedules or serves HTTP needs no torch
 
 FinishReason = Literal["stop", "length"]
 
@@ -26,6 +28,10 @@ class EngineError(Exception):
 
 class ContextLengthExceeded(EngineError):
     """The prompt (with its answer, as far as it must be reserved) is longer than the model or its cache can ever hold."""
+
+
+class InvalidPrompt(EngineError):
+    """The placeholder tokens of the prompt do not match its media."""
 
 
 class QueueFull(EngineError):
@@ -52,7 +58,7 @@ class Medium:
     """
 
     kind: Literal["image", "video"]
-    pixels: torch.Tensor
+    pixels: "torch.Tensor"
     grid: tuple[int, int, int]
     key: bytes
 

@@ -1,0 +1,264 @@
+"""The loop of one engine: schedule, run, sample, commit. One thread owns everything in here.
+
+An error belongs to the request that causes it. If a step fails, each of its sequences is run alone; those that fail
+alone fail for good, the others go on as if nothing had been. Only what breaks the device for everybody leaves `step`.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from omega_server.engine import memory
+from omega_server.engine.block_manager import BlockManager
+from omega_server.engine.kv_cache import KVCache, bytes_per_block
+from omega_server.engine.request import EngineError, EngineFailed, Prompt, Sampling, Token
+from omega_server.engine.runner import Runner
+from omega_server.engine.sampler import Sampled, Sampler
+from omega_server.engine.scheduler import Limits, Scheduler, Step
+from omega_server.engine.sequence import Placeholders, Sequence
+from omega_server.engine.vision import Vision
+
+logger = logging.getLogger(__name__)
+
+BLOCK_SIZE = 16
+
+Output = tuple[int, Token | EngineError]
+"""A request's id, and its next token or why there will be none."""
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """What an engine may use.
+
+    Attributes:
+        scheduling: of the steps.
+        blocks: of the KV cache.
+        vision_bytes: of the cache of picture embeddings.
+        patches: most patches of pictures that go through the vision tower between two steps; one picture always may.
+    """
+
+    scheduling: Limits
+    blocks: int
+    vision_bytes: int
+    patches: int
+
+    @classmethod
+    def of(
+        cls, model: Any, *, max_length: int, max_batch_size: int, batch_timeout: float, engines: int = 1
+    ) -> "EngineLimits":
+        """Limits that fit a loaded model and this machine.
+
+        Args:
+            model: loaded, on its device.
+            max_length: most tokens of a sequence; the model's own limit counts too.
+            max_batch_size: most sequences at the same time.
+            batch_timeout: in seconds.
+            engines: that share this machine's CPU memory.
+        """
+        text = model.config.text_config
+        device = model.device
+        max_length = min(max_length, text.max_position_embeddings)
+        block = bytes_per_block(block_size=BLOCK_SIZE, **_cache_shape(model))
+        longest = -(-max_length // BLOCK_SIZE) * block
+        budget = memory.kv_cache_bytes(device, engines, longest * max_batch_size)
+        on_gpu = device.type == "cuda"
+        return cls(
+            scheduling=Limits(
+                max_length=max_length,
+                token_budget=2048 if on_gpu else 512,
+                max_batch_size=max_batch_size,
+                batch_timeout=batch_timeout,
+            ),
+            blocks=max(1, budget // block),
+            vision_bytes=memory.vision_cache_bytes(device, engines),
+            patches=16384 if on_gpu else 1024,
+        )
+
+
+class Engine:
+    """A model that answers many requests at once. Not thread-safe."""
+
+    def __init__(self, model: Any, limits: EngineLimits, clock: Callable[[], float]) -> None:
+        config = model.config
+        self._clock = clock
+        self._patches = limits.patches
+        self._placeholders = Placeholders(
+            config.image_token_id, config.video_token_id, config.vision_config.spatial_merge_size
+        )
+        self.cache = KVCache(blocks=limits.blocks, block_size=BLOCK_SIZE, device=model.device, **_cache_shape(model))
+        self.blocks = BlockManager(limits.blocks, BLOCK_SIZE)
+        self.scheduler = Scheduler(self.blocks, limits.scheduling)
+        self.vision = Vision(model.model.visual, model.dtype, model.device, limits.vision_bytes)
+        self.runner = Runner(model, self.cache, self.vision, max_length=self.scheduler.max_length, device=model.device)
+        self.sampler = Sampler(config.text_config.vocab_size, _end_tokens(model), model.device)
+        self._prompts: dict[int, Prompt] = {}
+        self._device = model.device
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request waits or runs."""
+        return bool(self._prompts)
+
+    def update(self, *, max_batch_size: int, batch_timeout: float) -> None:
+        """Take over live limits; what runs goes on."""
+        self.scheduler.limits = replace(
+            self.scheduler.limits, max_batch_size=max_batch_size, batch_timeout=batch_timeout
+        )
+
+    def submit(self, request_id: int, prompt: Prompt, sampling: Sampling) -> None:
+        """Queue a request.
+
+        Raises:
+            ContextLengthExceeded: it can never fit.
+            InvalidPrompt: its placeholders do not match its media.
+        """
+        sequence = Sequence(
+            id=request_id,
+            tokens=list(prompt.token_ids),
+            prompt_length=len(prompt.token_ids),
+            sampling=sampling,
+            arrival=self._clock(),
+            spans=self._placeholders.spans(prompt.token_ids, prompt.media),
+            keys=tuple(medium.key for medium in prompt.media),
+        )
+        self.scheduler.add(sequence)
+        self._prompts[request_id] = prompt
+
+    def abort(self, request_id: int) -> None:
+        """Drop a request and free what it holds, at once; an unknown one is fine."""
+        self.scheduler.remove([request_id])
+        self._forget(request_id)
+
+    def wait(self) -> float:
+        """Seconds for which the engine would rather wait for more requests than step."""
+        return self.scheduler.wait(self._clock())
+
+    def step(self) -> list[Output]:
+        """Do one step of work, if there is any; returns what it yields for its requests, in order."""
+        outputs: list[Output] = []
+        for sequence in self.scheduler.admit():
+            try:
+                self.runner.add(sequence, self._prompts[sequence.id])
+                self.sampler.add(sequence)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
+                outputs.append(self._fail(sequence, error))
+        outputs += self._embed()
+        step = self.scheduler.schedule()
+        if step.chunks:
+            outputs += self._run(step)
+        return outputs
+
+    def _embed(self) -> list[Output]:
+        """Bring the next media of running sequences through the vision tower, as many as may hold up the answers."""
+        wanted: list[tuple[Sequence, int]] = []
+        patches = 0
+        for sequence in self.scheduler.running:
+            for index in sequence.missing_media:
+                patches += len(self._prompts[sequence.id].media[index].pixels)
+                if wanted and patches > self._patches:
+                    break
+                wanted.append((sequence, index))
+        if not wanted:
+            return []
+        try:
+            self.runner.embed(wanted)
+        except Exception:  # noqa: BLE001 - the loop below finds whose it is
+            self._check_device()
+        else:
+            return []
+        failed: dict[int, tuple[Sequence, Exception]] = {}
+        for sequence, index in wanted:
+            try:
+                self.runner.embed([(sequence, index)])
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
+                self._check_device()
+                failed[sequence.id] = (sequence, error)
+        return [self._fail(sequence, error) for sequence, error in failed.values()]
+
+    def _run(self, step: Step) -> list[Output]:
+        try:
+            sampled = self._compute(step)
+        except Exception as error:  # noqa: BLE001 - found to be one request's, or run again without it
+            self._check_device()
+            if len(step.chunks) == 1:
+                return [self._fail(step.chunks[0].sequence, error)]
+            logger.warning("A step of %d sequences failed; running them one by one", len(step.chunks))
+        else:
+            return self._commit(step, sampled)
+        outputs = []
+        for chunk in step.decodes:
+            outputs += self._run(Step((chunk,), ()))
+        for chunk in step.prefills:
+            outputs += self._run(Step((), (chunk,)))
+        return outputs
+
+    def _compute(self, step: Step) -> list[Sampled | None]:
+        logits = self.runner.run(step)
+        return self.sampler.sample(logits, step.sampled) if step.sampled else []
+
+    def _commit(self, step: Step, sampled: Iterable[Sampled | None]) -> list[Output]:
+        outputs: list[Output] = []
+        chosen: dict[int, Sampled] = {}
+        broken = []
+        for sequence, choice in zip(step.sampled, sampled, strict=True):
+            if choice is None:
+                broken.append(sequence)
+            else:
+                chosen[sequence.id] = choice
+                self.sampler.commit(sequence, choice.id)
+        tokens = {i: choice.id for i, choice in chosen.items()}
+        stops = {s.id: self.sampler.stops(s, tokens[s.id]) for s in step.sampled if s.id in tokens}
+        finished = self.scheduler.commit(step, tokens, stops)
+        self.runner.commit(step)
+        for sequence in step.sampled:
+            if sequence.id in chosen:
+                choice = chosen[sequence.id]
+                cached = (sequence.cached or 0) if sequence.answer_length == 1 else 0
+                reason = finished.get(sequence.id)
+                outputs.append((sequence.id, Token(choice.id, reason, choice.logprob, choice.top_logprobs, cached)))
+                if reason is not None:
+                    self._forget(sequence.id)
+        for sequence in broken:
+            self.runner.scrub(self.blocks.exclusive(sequence.blocks))
+            outputs.append(self._fail(sequence, ArithmeticError("the model's numbers are not finite")))
+        return outputs
+
+    def _fail(self, sequence: Sequence, error: Exception) -> Output:
+        """End a request whose computation failed. The reason goes to the log, not to the user."""
+        logger.error("Request %d failed", sequence.id, exc_info=error)
+        self.scheduler.remove([sequence.id], distrust=True)
+        self._forget(sequence.id)
+        return sequence.id, EngineFailed("The model could not compute this request.")
+
+    def _forget(self, request_id: int) -> None:
+        self.runner.remove(request_id)
+        self.sampler.remove(request_id)
+        self._prompts.pop(request_id, None)
+
+    def _check_device(self) -> None:
+        """Raise if the device itself is broken: after some errors a GPU can do nothing more in this process."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def _cache_shape(model: Any) -> dict[str, Any]:
+    text = model.config.text_config
+    attention = model.model.language_model.layers[0].self_attn
+    return {
+        "layers": text.num_hidden_layers,
+        "heads": attention.k_proj.weight.shape[0] // attention.head_dim,
+        "head_dim": attention.head_dim,
+        "dtype": model.dtype,
+    }
+
+
+def _end_tokens(model: Any) -> tuple[int, ...]:
+    """Tokens that end an answer, as generate() takes them: from the generation config, else from the model's config."""
+    for config in (model.generation_config, model.config.text_config):
+        ids = getattr(config, "eos_token_id", None)
+        if ids is not None:
+            return (ids,) if isinstance(ids, int) else tuple(ids)
+    return ()

@@ -1,0 +1,83 @@
+"""What goes through the pipe between the router and an engine's process.
+
+Small picklable values only. Pixels do not go through the pipe: the `Submit` is followed by a file descriptor of
+memory that both processes map, if the prompt has media.
+"""
+
+from dataclasses import dataclass
+
+from omega_server.engine.request import EngineError, Sampling, Token
+
+
+@dataclass(frozen=True, slots=True)
+class MediumHeader:
+    """A medium without its pixels: its kind, its grid, its key, and the shape of its pixels."""
+
+    kind: str
+    grid: tuple[int, int, int]
+    key: bytes
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """To the engine: answer a request. With media, their pixels follow as one descriptor, float32, in this order."""
+
+    id: int
+    token_ids: tuple[int, ...]
+    media: tuple[MediumHeader, ...]
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """To the engine: drop a request."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """To the engine: new live limits; the time is in seconds."""
+
+    max_batch_size: int
+    batch_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To the engine: end now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much an engine has to do, and what it holds."""
+
+    running: int = 0
+    waiting: int = 0
+    kv_blocks_used: int = 0
+    kv_blocks_total: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """From the engine: the model is loaded; `max_length` is in tokens and may be less than what was asked for."""
+
+    max_length: int
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """From the engine: the model cannot be loaded, by the user's fault. It ends after this."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """From the engine, after a step or as a sign of life: new tokens and errors by request id, in order."""
+
+    items: tuple[tuple[int, Token | EngineError], ...]
+    load: Load

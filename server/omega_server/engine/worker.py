@@ -1,0 +1,172 @@
+"""The process of one engine. It loads the model, says that it is ready, and answers what comes through its pipe.
+
+One thread reads the pipe, so that the router never waits for a long step; the main thread runs the engine and writes, once
+for each step. When the pipe closes, the router is gone, and the process ends at once.
+"""
+
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+
+import torch
+
+from omega_schema.server_config import BootConfig
+from omega_server.engine import memory, pixels
+from omega_server.engine.engine import Engine, EngineLimits
+from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Stop, Submit, Update
+from omega_server.engine.request import EngineError, Prompt, Token
+from omega_server.model import loader
+
+BEAT_SECONDS = 0.5
+"""How often an engine gives a sign of life, at least, unless a step takes longer."""
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What an engine's process is started with.
+
+    Attributes:
+        boot: of the whole server.
+        index: of this engine.
+        limits: live limits at the start.
+        log_level: of the logging module.
+    """
+
+    boot: BootConfig
+    index: int
+    limits: Update
+    log_level: int = logging.INFO
+
+
+def main(config: WorkerConfig, pipe: Connection) -> None:
+    """Run one engine until it is told to stop, or until the router is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the router decides what it means
+    logging.basicConfig(level=config.log_level, format=f"%(asctime)s %(levelname)s engine {config.index}: %(message)s")
+    boot = config.boot
+    torch.set_num_threads(max(1, memory.cpu_cores() // boot.engines) if boot.device == "cpu" else 1)
+    torch.set_num_interop_threads(1)
+    inbox: queue.SimpleQueue[Submit | Abort | Update | Stop] = queue.SimpleQueue()
+    attached: dict[int, Prompt] = {}
+    threading.Thread(target=_read, args=(pipe, inbox, attached), name="pipe", daemon=True).start()
+    try:
+        engine = _engine(config)
+    except loader.ModelError as error:
+        pipe.send(Refused(str(error)))
+        return
+    pipe.send(Ready(engine.scheduler.max_length, _load(engine, memory.resident_bytes())))
+    _Loop(engine, inbox, attached, pipe).run()
+
+
+def _engine(config: WorkerConfig) -> Engine:
+    boot = config.boot
+    loader.check(
+        boot.model_path,
+        dtype=boot.dtype,
+        device=boot.device,
+        quantization=boot.quantization,
+        tensor_parallel=boot.tensor_parallel,
+    )
+    device = f"cuda:{config.index}" if boot.device == "cuda" else "cpu"
+    model = loader.load(boot.model_path, boot.dtype, device)
+    limits = EngineLimits.of(
+        model,
+        max_length=boot.max_length,
+        max_batch_size=config.limits.max_batch_size,
+        batch_timeout=config.limits.batch_timeout,
+        engines=boot.engines,
+    )
+    return Engine(model, limits, time.monotonic)
+
+
+def _read(
+    pipe: Connection, inbox: "queue.SimpleQueue[Submit | Abort | Update | Stop]", attached: dict[int, Prompt]
+) -> None:
+    """Hand over what comes through the pipe; end the process when the router is gone."""
+    try:
+        while True:
+            message = pipe.recv()
+            if isinstance(message, Submit):
+                media = pixels.attach(message.media, recv_handle(pipe)) if message.media else ()
+                attached[message.id] = Prompt(message.token_ids, media)
+            inbox.put(message)
+    except (EOFError, OSError):
+        os._exit(0)  # nobody is left to answer to, and a step may run for long
+
+
+class _Loop:
+    """The main thread: takes messages between steps, sends what each step yields."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        inbox: "queue.SimpleQueue[Submit | Abort | Update | Stop]",
+        attached: dict[int, Prompt],
+        pipe: Connection,
+    ) -> None:
+        self._engine = engine
+        self._inbox = inbox
+        self._attached = attached
+        self._pipe = pipe
+        self._outputs: list[tuple[int, Token | EngineError]] = []
+        self._stopped = False
+        self._memory = memory.resident_bytes()
+        self._last_beat = time.monotonic()
+
+    def run(self) -> None:
+        """Until a Stop comes."""
+        while not self._stopped:
+            self._take()
+            if self._engine.busy and self._engine.wait() == 0:
+                self._outputs += self._engine.step()
+            self._send()
+
+    def _take(self) -> None:
+        """Take all messages that are there; wait for one if there is nothing else to do."""
+        patience = min(self._engine.wait(), BEAT_SECONDS) if self._engine.busy else BEAT_SECONDS
+        try:
+            self._handle(self._inbox.get(timeout=patience) if patience > 0 else self._inbox.get_nowait())
+            while not self._stopped:
+                self._handle(self._inbox.get_nowait())
+        except queue.Empty:
+            return
+
+    def _handle(self, message: Submit | Abort | Update | Stop) -> None:
+        match message:
+            case Submit():
+                prompt = self._attached.pop(message.id)
+                try:
+                    self._engine.submit(message.id, prompt, message.sampling)
+                except EngineError as error:
+                    self._outputs.append((message.id, error))
+            case Abort():
+                self._engine.abort(message.id)
+            case Update():
+                self._engine.update(max_batch_size=message.max_batch_size, batch_timeout=message.batch_timeout)
+            case Stop():
+                self._stopped = True
+
+    def _send(self) -> None:
+        now = time.monotonic()
+        beat = now - self._last_beat >= BEAT_SECONDS
+        if self._outputs or beat:
+            if beat:
+                self._last_beat = now
+                self._memory = memory.resident_bytes()
+            self._pipe.send(Outputs(tuple(self._outputs), _load(self._engine, self._memory)))
+            self._outputs = []
+
+
+def _load(engine: Engine, memory_bytes: int) -> Load:
+    return Load(
+        running=len(engine.scheduler.running),
+        waiting=len(engine.scheduler.waiting),
+        kv_blocks_used=engine.blocks.used,
+        kv_blocks_total=engine.blocks.total,
+        memory_bytes=memory_bytes,
+    )
