@@ -5,7 +5,6 @@ A module's key covers its go.mod, go.sum, own sources and flags, so a change to 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -13,13 +12,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.places import CHECKOUT, PLACES
-from cluster.shell import ClusterError, run, say, tail
+from cluster.shell import ClusterError, locked, run, say, tail
 
 MODULES = CHECKOUT / "tools/go"
 TOOLS = PLACES.cache / "tools"
@@ -117,8 +115,7 @@ def ensure(names: Iterable[str] = tuple(ALL)) -> Path:
     wanted = list(names)
     if unknown := sorted(set(wanted) - set(ALL)):
         raise ClusterError(f"no such tool: {', '.join(unknown)}; there are {', '.join(ALL)}")
-    TOOLS.mkdir(parents=True, exist_ok=True)
-    with _lock():
+    with locked(TOOLS / "lock"):  # two builds at once would do the same work twice
         missing = [ALL[name] for name in ALL if name in wanted and not binary(name).exists()]
         if missing:
             _build_all(missing)
@@ -176,14 +173,6 @@ def _link() -> None:
 
 def _build_cache() -> Path:
     return TOOLS / "go-build"
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    """Two builds at once would do the same work twice."""
-    with (TOOLS / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def version(text: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from cluster.go_tools import binary
 from cluster.node import PAUSE_IMAGE
 from cluster.places import CHECKOUT, PLACES
 from cluster.processes import record
-from cluster.shell import ClusterError, run, say
+from cluster.shell import ClusterError, locked, run, say
 from cluster.transfer import transfer
 
 KEY_LABEL = "omega-vlm/key"
@@ -115,7 +115,8 @@ def build(dockerfile: Path, tag: str, arguments: Iterable[str] = (), context: Pa
     say(f"building {image} from {dockerfile.name}")
     buildah.build(dockerfile, image, given, context)
     say(f"importing {image}")
-    transfer(image, _unpacked(), _import("-", key))
+    with locked(PLACES.cache / "transfer.lock"):
+        transfer(image, _unpacked(), _import("-", key))
     say(f"{image} is ready")
     return True
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from cluster import cgroups, control_plane, go_tools, gpus, host_packages, image
 from cluster.kubectl import answers, apply, find
 from cluster.places import NODE, PLACES
 from cluster.processes import Daemon
-from cluster.shell import ClusterError, run, say, succeeds, wait_until
+from cluster.shell import ClusterError, locked, run, say, succeeds, wait_until
 
 DAEMONS = (
     "kwok", "coredns", "kube-proxy", "kubelet", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd",
@@ -24,6 +21,7 @@ DAEMONS = (
 """In the order in which they end."""
 
 BOOT = PLACES.run / "boot"
+LOCK = PLACES.state.parent / "lock"
 DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
 
 
@@ -36,7 +34,7 @@ def up(fake_nodes: int = 0, gpus_per_node: int = 8) -> None:
     _need_linux_root()
     host_packages.ensure()
     go_tools.ensure((*go_tools.FOR_THE_NODE, *(("kwok",) if fake_nodes else ())))
-    with _lock():
+    with locked(LOCK):
         if not _of_this_boot():
             _need_no_other_kubelet()
             _clear()
@@ -73,7 +71,7 @@ def up(fake_nodes: int = 0, gpus_per_node: int = 8) -> None:
 def down() -> None:
     """End the cluster and everything in it; images and tools stay for the next one."""
     _need_linux_root()
-    with _lock():
+    with locked(LOCK):
         _clear()
     say("the cluster is down")
 
@@ -107,14 +105,6 @@ def _need_no_other_kubelet() -> None:
 def _listened_to(socket: Path) -> bool:
     """Whether a process of the host's network namespace (ours has its own) holds ``socket``."""
     return str(socket) in Path("/proc/net/unix").read_text()
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    PLACES.state.mkdir(parents=True, exist_ok=True)
-    with (PLACES.state.parent / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _of_this_boot() -> bool:
@@ -170,7 +160,7 @@ def _clear() -> None:
     mounts.undo(PLACES.run, PLACES.state, PLACES.containerd_root)
     cgroups.remove()
     network.remove()
-    for path in PLACES.state.iterdir():
+    for path in PLACES.state.glob("*"):
         if path != PLACES.log:
             shutil.rmtree(path)
     _remove_traces()

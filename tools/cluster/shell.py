@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 STARTED = time.monotonic()
@@ -68,3 +70,12 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float, pause: floa
         if time.monotonic() > deadline:
             raise ClusterError(f"waited {seconds:.0f} s in vain: {what}")
         time.sleep(pause)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Keep everyone else who locks ``file`` waiting; the lock ends with its process at the latest."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
