@@ -1,5 +1,6 @@
 """A chat request from its body to its answer: what is asked, with which pictures, how it is sampled, how it is told."""
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from omega_server.serving import Serving
 from omega_server.wire import responses, sse
 from omega_server.wire.errors import INTERNAL, ApiError, Problem, bad_request, problem_of
 from omega_server.wire.requests import ChatRequest, ImagePart, TextPart
+
+logger = logging.getLogger(__name__)
 
 Number = TypeVar("Number", int, float)
 
@@ -44,6 +47,9 @@ async def prepare(serving: Serving, request: ChatRequest) -> Job:
     turns = _turns(request, pictures)
     built = await prompts.build(turns)
     room = prompts.max_length - len(built.prompt.token_ids)
+    named = {"user": request.user, "metadata": request.metadata}
+    fields = {"prompt_tokens": len(built.prompt.token_ids), "image_tokens": sum(built.image_tokens)}
+    logger.info("prompt", extra={"fields": fields | {name: value for name, value in named.items() if value}})
     return Job(request, turns, built, samplings(request, config.generation, room))
 
 

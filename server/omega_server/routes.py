@@ -171,8 +171,7 @@ async def metrics(request: Request) -> Response:
 
 
 def _model(serving: Serving) -> dict[str, Any]:
-    boot = serving.settings.boot
-    return responses.model(boot.model_name, serving.started, boot.max_length)
+    return responses.model(serving.settings.boot.model_name, serving.started, serving.max_length)
 
 
 def _vlm_config(serving: Serving) -> dict[str, Any]:
@@ -181,7 +180,7 @@ def _vlm_config(serving: Serving) -> dict[str, Any]:
     defaults = config.generation.defaults
     return {
         "gpu_count": boot.gpu_count,
-        "max_model_length": boot.max_length,
+        "max_model_length": serving.max_length,
         "max_batch_size": config.batching.max_batch_size,
         "batch_timeout_ms": config.batching.batch_timeout_ms,
         "max_image_size": config.images.max_size,

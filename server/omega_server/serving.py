@@ -130,6 +130,11 @@ class Serving:
             raise ApiError(NOT_READY)
         return self._router
 
+    @property
+    def max_length(self) -> int:
+        """Longest prompt and answer together, in tokens; less than asked for if the checkpoint cannot do that."""
+        return self.settings.boot.max_length if self._prompts is None else self._prompts.max_length
+
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Count a request, for as long as it is being answered."""

@@ -70,6 +70,7 @@ UNSUPPORTED_MEDIA_TYPE = Problem(
 
 # By class name. Where the message is empty, the exception's own text is written for the client.
 _BY_CLASS = {
+    "InvalidPrompt": Problem(400, "invalid_value", "", "messages"),
     "ContextLengthExceeded": Problem(400, "context_length_exceeded", "", "messages"),
     "QueueFull": Problem(
         429, "rate_limit_exceeded", "Too many requests wait; try again.", type="rate_limit_error", retry_after=1
@@ -83,10 +84,10 @@ def problem_of(error: BaseException) -> Problem | None:
     """What the client is told about an exception, or None if nobody foresaw it (then it is `INTERNAL`)."""
     if isinstance(error, ApiError):
         return error.problem
-    if hasattr(error, "code") and hasattr(error, "param"):  # of media: as many codes as there are broken pictures
-        return Problem(400, error.code, str(error), error.param)
-    rows = (_BY_CLASS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _BY_CLASS)
-    row = next(rows, None)
+    names = [cls.__name__ for cls in type(error).__mro__]
+    if "MediaError" in names:  # has as many codes as a picture has ways to be broken
+        return Problem(400, vars(error)["code"], str(error), vars(error)["param"])
+    row = next((_BY_CLASS[name] for name in names if name in _BY_CLASS), None)
     return row if row is None or row.message else replace(row, message=str(error))
 
 

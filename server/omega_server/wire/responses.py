@@ -1,0 +1,100 @@
+"""Response bodies of the OpenAI API."""
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Head:
+    """What all chunks of one answer share."""
+
+    model: str
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a request cost, in tokens."""
+
+    prompt: int
+    completion: int
+    cached: int
+    image: int
+
+    def body(self) -> dict[str, Any]:
+        """The usage object."""
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached, "image_tokens": self.image},
+        }
+
+
+def choice(index: int, text: str, finish_reason: str, logprobs: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
+    """One complete choice."""
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": text, "refusal": None},
+        "logprobs": None if logprobs is None else {"content": logprobs, "refusal": None},
+        "finish_reason": finish_reason,
+    }
+
+
+def completion(head: Head, choices: Iterable[dict[str, Any]], usage: Usage) -> dict[str, Any]:
+    """A whole answer."""
+    return {
+        "id": head.id,
+        "object": "chat.completion",
+        "created": head.created,
+        "model": head.model,
+        "choices": list(choices),
+        "usage": usage.body(),
+    }
+
+
+def chunk(head: Head, choices: Sequence[dict[str, Any]], *, usage: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A piece of an answer; the last may have usage and no choice."""
+    body = {
+        "id": head.id,
+        "object": "chat.completion.chunk",
+        "created": head.created,
+        "model": head.model,
+        "choices": choices,
+    }
+    return body if usage is None else {**body, "usage": usage}
+
+
+def piece(
+    index: int,
+    delta: dict[str, Any],
+    finish_reason: str | None = None,
+    logprobs: Sequence[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """What one choice gained."""
+    return {
+        "index": index,
+        "delta": delta,
+        "logprobs": {"content": logprobs, "refusal": None} if logprobs else None,
+        "finish_reason": finish_reason,
+    }
+
+
+def logprob(token: str, data: bytes, value: float, top: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """One token's probability; `top` is left out for the tokens that only stand beside another."""
+    body = {"token": token, "logprob": value, "bytes": list(data)}
+    return body if top is None else {**body, "top_logprobs": top}
+
+
+def model(name: str, created: int, max_length: int) -> dict[str, Any]:
+    """One model."""
+    return {"id": name, "object": "model", "created": created, "owned_by": "omega", "max_model_len": max_length}
+
+
+def models(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The list of models."""
+    return {"object": "list", "data": list(entries)}

@@ -1,0 +1,45 @@
+"""Exceptions of every layer have a row in the one table."""
+
+import pytest
+from omega_server.engine import request as engine_request
+from omega_server.media.errors import MediaError
+from omega_server.wire.errors import problem_of
+
+
+@pytest.mark.parametrize("error", engine_request.EngineError.__subclasses__())
+def test_every_engine_error_has_a_row(error: type[Exception]) -> None:
+    """Whatever the engine may raise is foreseen."""
+    problem = problem_of(error("words for the user"))
+    assert problem is not None
+    assert problem.message
+    assert problem.status in (400, 429, 500, 503)
+    assert (problem.retry_after is not None) == (problem.status in (429, 503))
+
+
+def test_own_words() -> None:
+    """A too long prompt is explained in the words of whoever counted."""
+    problem = problem_of(engine_request.ContextLengthExceeded("9 tokens of 8"))
+    assert problem is not None
+    assert (problem.status, problem.code, problem.message) == (400, "context_length_exceeded", "9 tokens of 8")
+
+
+def test_media() -> None:
+    """A picture's fault keeps its code and place."""
+    error = MediaError("image_too_large", "too large")
+    error.param = "messages[0].content[1]"
+    problem = problem_of(error)
+    assert problem is not None
+    assert problem.body() == {
+        "error": {
+            "message": "too large",
+            "type": "invalid_request_error",
+            "param": "messages[0].content[1]",
+            "code": "image_too_large",
+        }
+    }
+
+
+def test_unforeseen() -> None:
+    """What nobody foresaw has no row, so that its text cannot reach a client."""
+    assert problem_of(RuntimeError("/secret/path")) is None
+    assert problem_of(KeyError("x")) is None
