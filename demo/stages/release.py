@@ -16,6 +16,7 @@ RELEASE = "omega-vlm"
 OPERATOR_NAMESPACE = "omega-system"
 NAMESPACE = "omega-demo"
 NAME = "omega-demo"
+DEFINITION = "omegavlmdeployments.omegavlm.io"
 RESOURCE = ROOT / "demo/omega-demo.yaml"
 CHART = ROOT / "charts/omega-vlm"
 READY_SECONDS = 600
@@ -31,19 +32,26 @@ def install(cluster: Cluster, registry: str) -> str:
     """
     advice = f"kubectl -n {OPERATOR_NAMESPACE} describe pods tells why the operator does not run."
     values = {
-        "image.repository": f"{registry}/{images.OPERATOR.name}",
-        "image.tag": images.OPERATOR.tag,
-        "serverImage.repository": f"{registry}/{images.SERVER.name}",
-        "serverImage.tag": images.SERVER.tag,
+        "image": {"repository": f"{registry}/{images.OPERATOR.name}", "tag": images.OPERATOR.tag},
+        "serverImage": {"repository": f"{registry}/{images.SERVER.name}", "tag": images.SERVER.tag},
+        "crds": _definition_values(cluster),
     }
-    sets = [word for name, value in values.items() for word in ("--set-string", f"{name}={value}")]
     command = ["helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", OPERATOR_NAMESPACE]
+    command += ["--create-namespace", "--values", "-", "--wait", "--timeout", "3m"]
     try:
-        cluster.run(*command, "--create-namespace", *sets, "--wait", "--timeout", "3m", advice=advice)
+        cluster.run(*command, advice=advice, stdin=json.dumps(values))
     except DemoError as error:
         error.evidence = "\n".join((error.evidence, _last_words(cluster, OPERATOR_NAMESPACE))).strip()
         raise
     return f"{RELEASE} in namespace {OPERATOR_NAMESPACE}"
+
+
+def _definition_values(cluster: Cluster) -> dict[str, bool]:
+    """A definition that somebody else brought is left alone; ours goes with the demo."""
+    definition = cluster.get("customresourcedefinition", DEFINITION)
+    annotations = definition.get("metadata", {}).get("annotations", {})
+    ours = not definition or annotations.get("meta.helm.sh/release-namespace") == OPERATOR_NAMESPACE
+    return {"enabled": True, "keep": False} if ours else {"enabled": False}
 
 
 def apply(cluster: Cluster, registry: str) -> str:

@@ -1,0 +1,81 @@
+"""The demo's release and resource, brought up by the demo's own stages and taken down with the last test of a module."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[0:0] = [str(ROOT / "demo"), str(ROOT / "tools")]
+
+from cluster import go_tools  # noqa: E402
+from cluster.places import PLACES  # noqa: E402
+from stages import images, questions, release  # noqa: E402
+from stages.cluster import Cluster  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What `make demo` leaves behind."""
+
+    cluster: Cluster
+    address: str
+
+    @property
+    def client(self) -> OpenAI:
+        """The official client. It tries once, so that a test sees each failure."""
+        return OpenAI(base_url=f"{self.address}/v1", api_key="none", timeout=60, max_retries=0)
+
+    @property
+    def resource(self) -> dict[str, Any]:
+        """The resource as it is now."""
+        return self.cluster.get("-n", release.NAMESPACE, "omegavlmdeployment", release.NAME)
+
+    def pods(self) -> list[dict[str, Any]]:
+        """The server's pods."""
+        found: list[dict[str, Any]] = self.cluster.get("-n", release.NAMESPACE, "pods")["items"]
+        return found
+
+    def patch(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """Lay ``spec`` over the resource's spec, as a merge patch does; returns the resource as it is then."""
+        target = ("-n", release.NAMESPACE, "patch", "omegavlmdeployment", release.NAME)
+        patch = f"--patch={json.dumps({'spec': spec})}"
+        changed: dict[str, Any] = json.loads(
+            self.cluster.run("kubectl", *target, "--type=merge", patch, "--output=json")
+        )
+        return changed
+
+
+@pytest.fixture(scope="module")
+def demo(cluster: Any) -> Iterator[Demo]:
+    """The demo, Ready."""
+    own = Path(cluster.kubeconfig).resolve() == PLACES.kubeconfig.resolve()
+    here = Cluster(cluster.kubeconfig, go_tools.ensure(["kubectl", "helm"]), own)
+    registry = images.registry_of(here)
+    for image in images.ALL:
+        images.provide(here, image, registry, show=lambda line: None)
+    release.install(here, registry)
+    try:
+        release.apply(here, registry)
+        release.wait_ready(here, show=lambda line: None)
+        with questions.address_of_service(here) as address:
+            yield Demo(here, address)
+    finally:
+        release.remove(here)
+
+
+@pytest.fixture
+def ask(demo: Demo) -> Callable[[questions.Question], str]:
+    """``ask(question) -> answer``, not streamed."""
+
+    def run(question: questions.Question) -> str:
+        messages: Any = [{"role": "user", "content": question.content}]
+        answer = demo.client.chat.completions.create(model=release.NAME, messages=messages)
+        return answer.choices[0].message.content or ""
+
+    return run

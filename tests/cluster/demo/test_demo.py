@@ -1,0 +1,119 @@
+"""One resource in, one endpoint out: the real images on a real kubelet."""
+
+import base64
+import io
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import openai
+import pytest
+
+from stages import questions, release
+from stages.console import Console
+
+Ask = Callable[[questions.Question], str]
+
+BAD_PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(b'no').decode()}"}}
+PRIVATE_ADDRESS = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:8000/health"}}
+BAD_REQUESTS: list[dict[str, Any]] = [
+    {"messages": []},
+    {"messages": [{"role": "user", "content": [BAD_PICTURE]}]},
+    {"messages": [{"role": "user", "content": [PRIVATE_ADDRESS]}]},
+    {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 10_000_000},
+    {"messages": [{"role": "user", "content": "Hello"}], "temperature": 9},
+    {"messages": [{"role": "user", "content": "word " * 20_000}]},
+]
+
+
+def test_pictures_are_answered_right(demo: Any) -> None:
+    """At least nine of the ten demo pictures, asked about through the Service with the official client, streaming."""
+    out = io.StringIO()
+    right, asked = questions.ask_all(Console(out), demo.address, release.NAME)
+    assert asked == 10
+    assert right >= 9, out.getvalue()
+
+
+def test_applying_it_again_changes_nothing(demo: Any) -> None:
+    """The same resource applied again gives the same pods, and `kubectl diff` of it is empty."""
+    before = [(pod["metadata"]["uid"], pod["metadata"].get("generation")) for pod in demo.pods()]
+    said = release.apply(demo.cluster, "localhost")
+    assert said.endswith("unchanged")
+    demo.cluster.run("kubectl", "-n", release.NAMESPACE, "diff", "-f", str(release.RESOURCE))
+    assert [(pod["metadata"]["uid"], pod["metadata"].get("generation")) for pod in demo.pods()] == before
+
+
+def test_a_bad_request_hurts_nobody_else(demo: Any, ask: Ask) -> None:
+    """Bad requests get a 4xx in OpenAI's form, and the good ones beside them the answers that they get alone."""
+    good = questions.read()[:4]
+    alone = [ask(question) for question in good]
+
+    def send(body: dict[str, Any]) -> openai.APIStatusError:
+        with pytest.raises(openai.APIStatusError) as caught:
+            demo.client.chat.completions.create(**{"model": release.NAME, **body})
+        return caught.value
+
+    with ThreadPoolExecutor(len(good) + len(BAD_REQUESTS)) as pool:
+        answers = [pool.submit(ask, question) for question in good]
+        refusals = [pool.submit(send, body) for body in BAD_REQUESTS]
+        assert [answer.result() for answer in answers] == alone
+    for body, refusal in zip(BAD_REQUESTS, (future.result() for future in refusals), strict=True):
+        error = refusal.response.json()["error"]
+        assert 400 <= refusal.status_code < 500, body
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["message"]
+        assert "Traceback" not in refusal.response.text
+    assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in demo.pods()] == [0]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "workload", "missing", "held"),
+    [
+        (release.NAMESPACE, f"deployment/{release.NAME}", ["kopf", "kubernetes", "omega_operator"], ["torch"]),
+        (release.OPERATOR_NAMESPACE, "deployment/omega-vlm", ["torch", "transformers", "omega_server"], ["kopf"]),
+    ],
+    ids=["server", "operator"],
+)
+def test_an_image_holds_its_own_side_only(
+    demo: Any, namespace: str, workload: str, missing: list[str], held: list[str]
+) -> None:
+    """The server's container has no kopf, the operator's no torch; neither is root, can write, or has pip."""
+    script = (
+        "import importlib.util as u, json, os; "
+        f"print(json.dumps([[n for n in {[*missing, *held, 'pip']} if u.find_spec(n)], os.getuid(), os.access('/opt', 2)]))"
+    )
+    told = demo.cluster.run("kubectl", "-n", namespace, "exec", workload, "--", "python", "-c", script)
+    assert json.loads(told.splitlines()[-1]) == [held, 65532, False]
+
+
+def test_keys_are_rotated_without_a_restart(demo: Any) -> None:
+    """With a Secret of keys a request needs one; a key that is added works, and one that is removed no longer does."""
+
+    def is_taken(key: str) -> bool:
+        try:
+            openai.OpenAI(base_url=f"{demo.address}/v1", api_key=key, max_retries=0, timeout=30).models.list()
+        except openai.AuthenticationError:
+            return False
+        return True
+
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "demo-keys"}, "stringData": {"a": "first"}}
+    demo.cluster.run("kubectl", "-n", release.NAMESPACE, "apply", "-f", "-", stdin=json.dumps(secret))
+    demo.patch({"auth": {"secretRef": {"name": "demo-keys"}}})
+    release.wait_ready(demo.cluster, show=lambda line: None)
+    assert is_taken("first")
+    assert not is_taken("second")
+    before = {pod["metadata"]["uid"] for pod in demo.pods() if "deletionTimestamp" not in pod["metadata"]}
+
+    patch = json.dumps({"data": {"a": None}, "stringData": {"b": "second"}})
+    demo.cluster.run("kubectl", "-n", release.NAMESPACE, "patch", "secret", "demo-keys", f"--patch={patch}")
+    deadline = time.monotonic() + 150  # the kubelet brings a changed Secret to a pod within its own time
+    while not is_taken("second") or is_taken("first"):
+        assert time.monotonic() < deadline, "the rotated key never arrived"
+        time.sleep(0.5)
+    after = demo.pods()
+    assert {pod["metadata"]["uid"] for pod in after} == before
+    assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in after] == [0]
+    demo.patch({"auth": None})
+    release.wait_ready(demo.cluster, show=lambda line: None)
