@@ -1,0 +1,144 @@
+"""Makes all of demo/ from nothing, on a CPU: `python demo/train --out demo`.
+
+In this order: the processor, the training pictures (in memory), the dense model, its mixture-of-experts twin, the
+demo pictures, and the accuracy of both models, which goes into README.md.
+"""
+
+import argparse
+import multiprocessing
+import os
+import re
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import crew as crews
+import torch
+from album import Grid, Page, draw_album
+from batches import Batches
+from crew import Crew
+from evaluate import rates
+from fit import Helpers, Lesson, fit, fit_sight
+from pictures import make_pictures
+from processor import make_processor
+from questions import TYPES
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from twin import Routing, make_twin
+
+from model import make_model
+
+Album = dict[Grid, Page]
+STAGES = ("dense", "twin", "pictures", "evaluate")
+MODELS = {"dense": "model", "twin": "model-moe"}
+SIGHT_RATE, TEXT_RATE, TWIN_RATE = 6e-4, 2e-3, 1e-3
+
+
+def batches_for(
+    crew: Crew, args: argparse.Namespace, tokenizer: Any, album: Album, *, steps: int, seed: str
+) -> Batches:
+    """This worker's share of the training batches."""
+    scenes = {grid: page.scenes for grid, page in album.items()}
+    return Batches(tokenizer, scenes, steps=steps, rows=args.rows // crew.workers, worker=crew.worker, seed=seed)
+
+
+def train_dense(crew: Crew, args: argparse.Namespace, tokenizer: Any, album: Album) -> None:
+    """One worker's part in training the dense model."""
+    torch.manual_seed(1)
+    model, helpers, out = make_model(tokenizer), Helpers(), args.out / MODELS["dense"]
+    lesson = Lesson(model, album, helpers)
+    looks = args.looks // crew.workers
+    fit_sight(crew, lesson.sight, helpers, album, steps=args.sight_steps, rate=2e-3, pictures=looks)
+    batches = batches_for(crew, args, tokenizer, album, steps=args.dense_steps, seed="dense")
+    groups = [
+        (SIGHT_RATE, [*lesson.sight.tower.parameters(), *helpers.parameters()]),
+        (TEXT_RATE, lesson.text.parameters()),
+    ]
+    fit(crew, lesson, batches, groups=groups, out=out)
+    if crew.first:
+        model.to(torch.bfloat16).save_pretrained(out)
+
+
+def train_twin(crew: Crew, args: argparse.Namespace, tokenizer: Any, album: Album) -> None:
+    """One worker's part in training the twin: its text layers only, it sees as the dense model does."""
+    torch.manual_seed(1)
+    out = args.out / MODELS["twin"]
+    dense = AutoModelForImageTextToText.from_pretrained(args.out / MODELS["dense"], dtype=torch.float32)
+    twin = make_twin(dense, tokenizer)
+    twin.model.visual.requires_grad_(requires_grad=False)
+    lesson, routing = Lesson(twin, album), Routing(twin)
+    batches = batches_for(crew, args, tokenizer, album, steps=args.twin_steps, seed="twin")
+    groups = [(TWIN_RATE, lesson.text.parameters())]
+    fit(crew, lesson, batches, groups=groups, out=out, aside=routing.loss)
+    if crew.first:
+        print("share of the tokens' choices per expert, a line per layer")
+        for shares in routing.shares().tolist():
+            print("  ".join(f"{share:.2f}" for share in shares))
+        twin.to(torch.bfloat16).save_pretrained(out)
+
+
+def copy_processor(source: Path, target: Path) -> None:
+    """Gives the twin the dense model's processor, file by file."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "chat_template.jinja"):
+        shutil.copy(source / name, target / name)
+
+
+def _rate(folder: Path, kind: str, n: int) -> int:
+    torch.set_num_threads(1)
+    return rates(folder, n, (kind,))[kind]
+
+
+def evaluate(out: Path, n: int, workers: int) -> None:
+    """Rates both models on n unseen cases of each type, and writes the table into README.md."""
+    folders = [out / name for name in MODELS.values()]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        right = pool.starmap(_rate, [(folder, kind, n) for kind in TYPES for folder in folders], chunksize=1)
+    lines = [f"| question | {' | '.join(MODELS.values())} |", "|---|---|---|"]
+    for i, kind in enumerate(TYPES):
+        cells = [f"{100 * k / n:.1f} %" for k in right[2 * i : 2 * i + 2]]
+        lines.append(f"| {kind.replace('_', ' ')} | {' | '.join(cells)} |")
+    readme, table = out / "README.md", "\n".join(lines)
+    parts = re.split(r"(<!-- accuracy, n = \d+ -->\n).*(\n<!-- end -->)", readme.read_text(), flags=re.DOTALL)
+    readme.write_text(f"{parts[0]}<!-- accuracy, n = {n} -->\n{table}{parts[2]}{parts[3]}")
+    print(table)
+
+
+def main() -> None:
+    """Every stage, or those named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of README.md, model, model-moe and pictures")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes of one thread")
+    parser.add_argument("--pictures", type=int, default=30_000, help="training pictures; 75 KB of memory each")
+    parser.add_argument("--looks", type=int, default=48, help="pictures in a step of the vision tower alone")
+    parser.add_argument("--rows", type=int, default=24, help="conversations in a step of all")
+    parser.add_argument("--sight-steps", type=int, default=1500)
+    parser.add_argument("--dense-steps", type=int, default=4000)
+    parser.add_argument("--twin-steps", type=int, default=800)
+    parser.add_argument("--cases", type=int, default=200, help="of each type, in the evaluation")
+    args = parser.parse_args()
+    start = time.monotonic()
+    torch.set_num_threads(1)  # of each worker; one that had more could not be forked
+    folders = {stage: args.out / name for stage, name in MODELS.items()}
+    if "dense" in args.stages:
+        make_processor(folders["dense"])
+    if "dense" in args.stages or "twin" in args.stages:
+        tokenizer = AutoProcessor.from_pretrained(folders["dense"]).tokenizer
+        album = draw_album(args.pictures, args.workers)
+        print(f"drawn  {time.monotonic() - start:.0f} s", flush=True)
+        for stage, train in (("dense", train_dense), ("twin", train_twin)):
+            if stage in args.stages:
+                crews.run(args.workers, partial(train, args=args, tokenizer=tokenizer, album=album))
+                print(f"{stage}  {time.monotonic() - start:.0f} s", flush=True)
+        if "twin" in args.stages:
+            copy_processor(folders["dense"], folders["twin"])
+    if "pictures" in args.stages:
+        make_pictures(args.out / "pictures")
+    if "evaluate" in args.stages:
+        evaluate(args.out, args.cases, args.workers)
+    print(f"done  {time.monotonic() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

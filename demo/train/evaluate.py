@@ -1,0 +1,89 @@
+"""How often a saved model is right, asked as a user would: AutoProcessor, pictures of any size, generate."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from questions import ALONE, ONE, TYPES, which
+from scenes import any_aspect, any_size, draw, make_scene
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+BATCH = 25
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question about pictures, with the one answer that is right."""
+
+    pictures: tuple[Image.Image, ...]
+    question: str
+    answer: str
+
+
+def cases_of(kind: str, n: int, seed: str = "evaluation") -> Iterator[Case]:
+    """N cases of one type of question, equal for equal seeds. No picture was trained on; sides are 64 to 1,024 pixels."""
+    rng = random.Random(f"{seed} {kind}")
+    while n:
+        scenes, sizes = [], []
+        for _ in range({"which": 2}.get(kind, int(kind in ONE))):
+            aspect = any_aspect(rng)
+            longer = max(aspect, 1 / aspect)
+            sizes.append(any_size(rng, aspect, 64, int(1024 / longer)))
+            scenes.append(make_scene(rng, aspect, min(sizes[-1])))
+        if kind in ONE:
+            asked = ONE[kind](scenes[0], rng)
+        else:
+            asked = which(scenes[0], scenes[1], rng) if kind == "which" else ALONE[kind](rng)
+        if asked:
+            yield Case(tuple(draw(s, rng, *size) for s, size in zip(scenes, sizes, strict=True)), *asked)
+            n -= 1
+
+
+class Answerer:
+    """A saved model and its processor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.processor: Any = AutoProcessor.from_pretrained(folder)
+        self.processor.tokenizer.padding_side = "left"  # so that all answers begin at the end
+        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+
+    @torch.no_grad()
+    def answers(self, cases: list[Case]) -> list[str]:
+        """What the model says to each case, greedily."""
+        chats = []
+        for case in cases:
+            content: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in case.pictures]
+            chats.append([{"role": "user", "content": [*content, {"type": "text", "text": case.question}]}])
+        inputs = self.processor.apply_chat_template(
+            chats,
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
+        )
+        out = self.model.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
+        return self.processor.batch_decode(out, skip_special_tokens=True)
+
+
+def rate(answerer: Answerer, kind: str, n: int) -> tuple[int, list[tuple[Case, str]]]:
+    """(number of right answers, cases with wrong ones) of n cases of one type."""
+    cases, wrong = list(cases_of(kind, n)), []
+    for start in range(0, n, BATCH):
+        part = cases[start : start + BATCH]
+        wrong += [(c, said) for c, said in zip(part, answerer.answers(part), strict=True) if said != c.answer]
+    return n - len(wrong), wrong
+
+
+def rates(folder: Path, n: int, kinds: tuple[str, ...] = TYPES) -> dict[str, int]:
+    """The number of right answers of n, for each type of question; prints them, and some wrong ones, on the way."""
+    answerer, right = Answerer(folder), {}
+    for kind in kinds:
+        right[kind], wrong = rate(answerer, kind, n)
+        shown = [([p.size for p in case.pictures], case.question, case.answer, said[:80]) for case, said in wrong[:3]]
+        print(f"{kind:13} {100 * right[kind] / n:5.1f} % of {n}", *shown, flush=True)
+    return right
