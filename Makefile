@@ -18,6 +18,7 @@ check: environment ## Lint, types, import boundaries, generated files, examples.
 	.venv/bin/mypy crds operator server tools
 	.venv/bin/lint-imports
 	$(PYTHON) tools/generate.py --check
+	.venv/bin/pytest -q tests/schema/test_examples.py
 
 format: environment ## Format and fix what can be fixed.
 	.venv/bin/ruff check --fix $(SOURCES)
