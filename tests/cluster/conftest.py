@@ -25,6 +25,12 @@ def cluster_tool(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.fixture(scope="session")
+def tool() -> Callable[..., str]:
+    """``tool(*arguments) -> str``: runs tools/cluster."""
+    return cluster_tool
+
+
 @dataclass(frozen=True)
 class Cluster:
     """A cluster that answers."""

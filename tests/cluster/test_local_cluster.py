@@ -21,7 +21,7 @@ TOOL = (sys.executable, str(ROOT / "tools/cluster"))
 
 pytestmark = pytest.mark.skipif("KUBECONFIG" in os.environ, reason="KUBECONFIG names another cluster")
 
-Kubectl = Callable[..., str]
+Command = Callable[..., str]
 
 SERVE = """\
 import http.server, pathlib
@@ -80,7 +80,7 @@ urllib.request.urlopen("https://kubernetes.default.svc/version", timeout=10, con
 
 
 @pytest.fixture(scope="module")
-def image(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(tool: Command, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An image with a small web server, built by the cluster's own tool."""
     directory = tmp_path_factory.mktemp("image")
     dockerfile = directory / "Dockerfile"
@@ -89,11 +89,11 @@ def image(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> str:
         f"ARG BASE_IMAGE=docker.io/library/python:3.13-slim-trixie\nFROM ${{BASE_IMAGE}}\nCMD {command}\n"
     )
     name = "localhost/omega-vlm/test-web:1"
-    subprocess.run([*TOOL, "build-image", str(dockerfile), name], check=True, capture_output=True)
+    tool("build-image", str(dockerfile), name)
     return name
 
 
-def test_a_pod_serves_other_pods_and_the_host(kubectl: Kubectl, namespace: str, image: str, tmp_path: Path) -> None:
+def test_a_pod_serves_other_pods_and_the_host(kubectl: Command, namespace: str, image: str, tmp_path: Path) -> None:
     """A pod with 8 GPUs and a volume gets ready, answers by its service's name, and shows its log."""
     manifests = PODS.format(namespace=namespace, directory=tmp_path, image=image)
     kubectl("apply", "--namespace", namespace, "--filename=-", stdin=manifests)
@@ -115,32 +115,32 @@ def test_a_pod_serves_other_pods_and_the_host(kubectl: Kubectl, namespace: str, 
         kubectl("delete", "persistentvolume", namespace, "--wait=false")
 
 
-def test_the_node_advertises_gpus(kubectl: Kubectl) -> None:
+def test_the_node_advertises_gpus(kubectl: Command) -> None:
     """Pods may ask the node for 8 GPUs that it does not have."""
     node = json.loads(kubectl("get", "node", "omega", "--output=json"))
     assert node["status"]["allocatable"]["nvidia.com/gpu"] == "8"
 
 
-def test_starting_twice_changes_nothing(kubectl: Kubectl) -> None:
+def test_starting_twice_changes_nothing(tool: Command, kubectl: Command) -> None:
     """A second start leaves every process alone and succeeds."""
-    before = subprocess.run([*TOOL, "status"], capture_output=True, text=True, check=True).stdout
-    subprocess.run([*TOOL, "up"], capture_output=True, check=True)
-    assert subprocess.run([*TOOL, "status"], capture_output=True, text=True, check=True).stdout == before
+    before = tool("status")
+    tool("up")
+    assert tool("status") == before
 
 
-def test_a_dead_daemon_is_started_again(kubectl: Kubectl) -> None:
+def test_a_dead_daemon_is_started_again(tool: Command, kubectl: Command) -> None:
     """Starting once more repairs a cluster whose kubelet was killed, and the GPUs are still there."""
-    status = subprocess.run([*TOOL, "status"], capture_output=True, text=True, check=True).stdout
+    status = tool("status")
     pid = next(line.rpartition(" ")[2] for line in status.splitlines() if line.startswith("kubelet"))
     subprocess.run(["kill", "-9", pid], check=True)
     assert subprocess.run([*TOOL, "status"], capture_output=True, check=False).returncode == 1
-    subprocess.run([*TOOL, "up"], capture_output=True, check=True)
+    tool("up")
     test_the_node_advertises_gpus(kubectl)
 
 
-def test_pods_run_in_name_only_on_fake_nodes(kubectl: Kubectl, namespace: str) -> None:
+def test_pods_run_in_name_only_on_fake_nodes(tool: Command, kubectl: Command, namespace: str) -> None:
     """Two fake nodes take pods that tolerate them, and go away when no longer asked for."""
-    subprocess.run([*TOOL, "up", "--fake-nodes", "2"], capture_output=True, check=True)
+    tool("up", "--fake-nodes", "2")
     try:
         pod = {
             "apiVersion": "v1",
@@ -158,7 +158,7 @@ def test_pods_run_in_name_only_on_fake_nodes(kubectl: Kubectl, namespace: str) -
         kubectl("wait", "--namespace", namespace, "--for=condition=Ready", "pod/fake", "--timeout=60s")
         kubectl("delete", "pod", "fake", "--namespace", namespace, "--timeout=60s")
     finally:
-        subprocess.run([*TOOL, "up"], capture_output=True, check=True)
+        tool("up")
     assert kubectl("get", "nodes", "--output=name").split() == ["node/omega"]
 
 
@@ -184,16 +184,16 @@ def traces() -> dict[str, Any]:
 
 
 @pytest.mark.ends_cluster
-def test_the_end_leaves_nothing(cluster: Any, image: str) -> None:
+def test_the_end_leaves_nothing(tool: Command, cluster: Any, image: str) -> None:
     """After a cluster with a running pod is ended, the host is as it was before that cluster, and a new one starts."""
     if not cluster.ours:
         pytest.skip("the cluster was there before these tests: make cluster-down first")
-    subprocess.run([*TOOL, "down"], capture_output=True, check=True)
+    tool("down")
     before = traces()
     assert not before["processes"]
     assert not before["mounts"]
     assert not before["cgroups"]
-    subprocess.run([*TOOL, "up"], capture_output=True, check=True)
+    tool("up")
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -203,6 +203,6 @@ def test_the_end_leaves_nothing(cluster: Any, image: str) -> None:
     cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(pod))
     cluster.kubectl("wait", "--for=condition=Ready", "pod/left-running", "--timeout=60s")
     assert traces() != before
-    subprocess.run([*TOOL, "down"], capture_output=True, check=True)
+    tool("down")
     assert traces() == before
-    subprocess.run([*TOOL, "up"], capture_output=True, check=True)
+    tool("up")

@@ -6,6 +6,7 @@ A process that asks for a device does not find one: what they serve is schedulin
 from __future__ import annotations
 
 import json
+from ipaddress import IPv4Network
 from typing import Any
 
 from cluster.go_tools import binary
@@ -13,9 +14,13 @@ from cluster.kubectl import apply, find, kubectl
 from cluster.network import inside
 from cluster.places import NODE, PLACES
 from cluster.processes import Daemon
+from cluster.shell import write_if_changed
 
 RESOURCE = "nvidia.com/gpu"
 FAKE = "kwok.x-k8s.io/node"
+STAGES = PLACES.state / "config/kwok.json"
+FAKE_PODS = IPv4Network("198.51.100.0/24")
+"""Kept for documentation, so routed nowhere: whoever calls such a pod finds no one, rather than someone else."""
 
 
 def advertised(node: dict[str, Any] | None) -> int:
@@ -47,11 +52,70 @@ def fake_node(name: str, gpus: int) -> dict[str, Any]:
     }
 
 
+READY = '.status.conditions.[] | select(.type == "Ready") | .status'
+
+NODE_STATUS = """\
+conditions:
+{{ range NodeConditions }}
+- type: {{ .type }}
+  status: {{ .status | Quote }}
+  reason: {{ .reason }}
+  message: {{ .message | Quote }}
+  lastHeartbeatTime: {{ Now | Quote }}
+  lastTransitionTime: {{ Now | Quote }}
+{{ end }}
+"""
+
+POD_STATUS = """\
+phase: Running
+startTime: {{ Now | Quote }}
+podIP: {{ PodIPWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace | Quote }}
+conditions:
+- {type: Initialized, status: "True", lastTransitionTime: {{ Now | Quote }}}
+- {type: ContainersReady, status: "True", lastTransitionTime: {{ Now | Quote }}}
+- {type: Ready, status: "True", lastTransitionTime: {{ Now | Quote }}}
+containerStatuses:
+{{ range .spec.containers }}
+- name: {{ .name | Quote }}
+  image: {{ .image | Quote }}
+  ready: true
+  started: true
+  restartCount: 0
+  state: {running: {startedAt: {{ Now | Quote }}}}
+{{ end }}
+"""
+
+
+def _stage(name: str, kind: str, when: list[dict[str, Any]], then: dict[str, Any]) -> dict[str, Any]:
+    """What kwok does to each object of ``kind`` that fits ``when``."""
+    resource = {"apiGroup": "v1", "kind": kind}
+    spec = {"resourceRef": resource, "selector": {"matchExpressions": when}, "next": then}
+    return {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": name}, "spec": spec}
+
+
+def stages() -> list[dict[str, Any]]:
+    """The whole life of fake nodes and their pods: ready at once, gone when deleted."""
+    unready = {"key": READY, "operator": "NotIn", "values": ["True"]}
+    deleted = {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
+    return [
+        _stage("node-ready", "Node", [unready], {"statusTemplate": NODE_STATUS}),
+        _stage("pod-ready", "Pod", [unready, {**deleted, "operator": "DoesNotExist"}], {"statusTemplate": POD_STATUS}),
+        _stage("pod-gone", "Pod", [deleted], {"delete": True}),
+    ]
+
+
 def kwok() -> Daemon:
     """Keeps the fake nodes and their pods looking alive."""
+    write_if_changed(STAGES, "\n---\n".join(json.dumps(stage) for stage in stages()))
     kubeconfig = PLACES.kubeconfig
-    arguments = (f"--kubeconfig={kubeconfig}", f"--manage-nodes-with-annotation-selector={FAKE}=fake")
-    return Daemon("kwok", inside(binary("kwok"), *arguments), (kubeconfig,))
+    arguments = (
+        f"--kubeconfig={kubeconfig}",
+        f"--config={STAGES}",
+        f"--manage-nodes-with-annotation-selector={FAKE}=fake",
+        "--node-lease-duration-seconds=40",
+        f"--cidr={FAKE_PODS}",
+    )
+    return Daemon("kwok", inside(binary("kwok"), *arguments), (kubeconfig, STAGES))
 
 
 def make_fake_nodes(count: int, gpus: int) -> None:

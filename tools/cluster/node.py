@@ -11,6 +11,7 @@ from cluster.host_packages import CNI_PLUGINS
 from cluster.network import inside
 from cluster.places import NODE, NODE_ADDRESS, PLACES, PODS
 from cluster.processes import Daemon
+from cluster.shell import write_if_changed
 
 PAUSE_IMAGE = "localhost/omega-vlm/pause:1"
 PKI = PLACES.state / "pki"
@@ -158,11 +159,7 @@ def write_configs() -> None:
         "Corefile": dns_config(resolv_conf()),
     }
     for name, text in files.items():
-        path = CONFIG / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # kube-proxy ends when its file is written, even with the same text.
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
+        write_if_changed(CONFIG / name, text)  # kube-proxy ends when its file is written, even with the same text
 
 
 def containerd() -> Daemon:

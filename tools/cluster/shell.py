@@ -59,6 +59,13 @@ def tail(text: str, lines: int = 20) -> str:
     return "\n".join(text.strip().splitlines()[-lines:])
 
 
+def write_if_changed(path: Path, text: str) -> None:
+    """Have ``text`` in the file ``path``, which is left alone if it holds just that."""
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
 def wait_until(holds: Callable[[], bool], what: str, seconds: float, pause: float = 0.1) -> None:
     """Return when ``holds()``.
 
