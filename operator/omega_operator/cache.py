@@ -57,11 +57,14 @@ def identifier(kind: Kind) -> str:
     return f"cached_{kind.plural}"
 
 
-def key_of(kind: Kind, body: Mapping[str, Any]) -> Key | None:
-    """The resource that an object is about; None for an object of somebody else's that has our label by chance."""
+def keys_of(kind: Kind, body: Mapping[str, Any]) -> set[Key]:
+    """The resources that an object is about: by its owner and by its label, one of which somebody may have changed."""
     head = body["metadata"]
-    name = head["name"] if kind is RESOURCE else (head.get("labels") or {}).get(labels.NAME)
-    return Key(head["namespace"], name) if name else None
+    if kind is RESOURCE:
+        return {Key(head["namespace"], head["name"])}
+    names = {owner["name"] for owner in head.get("ownerReferences") or () if owner["kind"] == RESOURCE.name}
+    labelled = (head.get("labels") or {}).get(labels.NAME)
+    return {Key(head["namespace"], name) for name in names | ({labelled} if labelled else set())}
 
 
 def pack(kind: Kind, body: Mapping[str, Any]) -> str:

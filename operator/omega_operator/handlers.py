@@ -8,7 +8,7 @@ from typing import Any
 import kopf
 
 from omega_operator import labels
-from omega_operator.cache import WATCHED, Cache, identifier, key_of, pack
+from omega_operator.cache import WATCHED, Cache, identifier, keys_of, pack
 from omega_operator.kinds import RESOURCE, Kind
 from omega_operator.queue import KeyQueue
 
@@ -33,14 +33,13 @@ def _watch(registry: kopf.OperatorRegistry, kind: Kind, queue: KeyQueue) -> None
     selector = (kind.group, kind.version, kind.plural)
 
     @kopf.index(*selector, id=identifier(kind), registry=registry)
-    async def remember(body: kopf.Body, **_: Any) -> dict[Any, str] | None:
-        key = key_of(kind, body)
-        return {key: pack(kind, body)} if key is not None else None
+    async def remember(body: kopf.Body, **_: Any) -> dict[Any, str]:
+        packed = pack(kind, body)
+        return dict.fromkeys(keys_of(kind, body), packed)
 
     @kopf.on.event(*selector, id=f"changed_{kind.plural}", registry=registry)
     async def enqueue(body: kopf.Body, **_: Any) -> None:
-        key = key_of(kind, body)
-        if key is not None:
+        for key in keys_of(kind, body):
             queue.add(key)
 
 

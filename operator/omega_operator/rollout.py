@@ -31,7 +31,7 @@ def choose(
     if wish != "Auto":
         return wish
     before = strategy_of(current)
-    if any(pod.is_unschedulable(one) for one in observed.pods):
+    if _is_stuck(observed, pod.template_digest(template)):
         return "DrainFirst"
     if not begins(current, template) or observed.nodes is None:
         return before
@@ -47,3 +47,10 @@ def strategy_of(current: Manifest | None) -> Strategy:
     """How a Deployment replaces its pods now."""
     update = (current or {}).get("spec", {}).get("strategy", {}).get("rollingUpdate", {})
     return "DrainFirst" if update.get("maxSurge") == 0 else "Surge"
+
+
+def _is_stuck(observed: Observed, newest: str | None) -> bool:
+    """Whether a pod of this template waits in vain for room beside older ones, which would give it theirs."""
+    waits = any(pod.is_unschedulable(one) and pod.template_digest(one) == newest for one in observed.pods)
+    holds = any(not pod.is_terminating(one) and pod.template_digest(one) != newest for one in observed.pods)
+    return waits and holds

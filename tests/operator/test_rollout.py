@@ -29,11 +29,19 @@ def free(gpus: int) -> Observed:
     return Observed(nodes=nodes_of([{"metadata": {"name": "n"}, "spec": {}, "status": status}], []))
 
 
-def stuck(*, terminating: bool = False) -> Observed:
-    """A world with a pod that no node takes."""
-    head = {"name": "p"} | ({"deletionTimestamp": "now"} if terminating else {})
+def pods(*digests: str) -> Observed:
+    """A world with pods of these templates; none of them finds a node. A digest with a - is of a pod that is ending."""
     unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-    return Observed(pods=({"metadata": head, "spec": {}, "status": {"conditions": [unschedulable]}},))
+    made = [
+        {
+            "metadata": {"name": "p", "annotations": {"omegavlm.io/template": digest.rstrip("-")}}
+            | ({"deletionTimestamp": "now"} if digest.endswith("-") else {}),
+            "spec": {},
+            "status": {"conditions": [unschedulable]},
+        }
+        for digest in digests
+    ]
+    return Observed(pods=tuple(made))
 
 
 @pytest.mark.parametrize(
@@ -49,8 +57,11 @@ def stuck(*, terminating: bool = False) -> Observed:
         ("Auto", current(DRAIN_FIRST), Observed(nodes=None), "DrainFirst"),
         ("Auto", current(SURGE, "new"), free(0), "Surge"),
         ("Auto", current(DRAIN_FIRST, "new"), free(8), "DrainFirst"),
-        ("Auto", current(SURGE, "new"), stuck(), "DrainFirst"),
-        ("Auto", current(SURGE, "new"), stuck(terminating=True), "Surge"),
+        ("Auto", current(SURGE, "new"), pods("old", "new"), "DrainFirst"),
+        ("Auto", current(SURGE, "new"), pods("new", "new"), "Surge"),
+        ("Auto", current(SURGE, "new"), pods("old-", "new"), "Surge"),
+        ("Auto", current(SURGE, "new"), pods("old", "new-"), "Surge"),
+        ("Surge", current(SURGE, "new"), pods("old", "new"), "Surge"),
     ],
 )
 def test_choice(wish: Any, deployment: Json | None, observed: Observed, choice: str) -> None:

@@ -1,0 +1,223 @@
+"""The operator as a process of this machine, against the cluster, in a namespace of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from omega_operator.api import Api
+from omega_operator.kinds import CHILDREN, RESOURCE, Kind, Manifest
+
+ROOT = Path(__file__).resolve().parents[3]
+CRD = ROOT / "crds" / "omegavlmdeployments.yaml"
+
+
+@dataclass
+class Operator:
+    """One replica of the operator, which can be stopped and started."""
+
+    environment: dict[str, str]
+    log: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        command = [sys.executable, "-m", "omega_operator"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        for _ in range(300):
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=1),
+            ):
+                return
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        pytest.fail(f"the operator did not become ready:\n{self.log.read_text()}")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it; returns its exit code."""
+        assert self.process is not None
+        self.process.send_signal(how)
+        return self.process.wait(timeout=30)
+
+    def text(self, path: str) -> str:
+        """What it answers on a path."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    @property
+    def resident(self) -> int:
+        """Its memory, in bytes."""
+        assert self.process is not None
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(scope="session")
+def definition(kubectl: Callable[..., str]) -> Iterator[None]:
+    """The CRD; taken away at the end unless it was there before, because a chart may want to own it."""
+    name = yaml.safe_load(CRD.read_text())["metadata"]["name"]
+    was_there = bool(kubectl("get", "crd", name, "--ignore-not-found", "--output=name"))
+    if not was_there:
+        kubectl("apply", "--server-side", "--filename", str(CRD))
+        kubectl("wait", "--for=condition=Established", f"crd/{name}")
+    yield
+    if not was_there:
+        kubectl("delete", "crd", name)
+
+
+@pytest.fixture
+def make_operator(
+    definition: None, kubeconfig: Path, namespace: str, tmp_path: Path
+) -> Iterator[Callable[[str], Operator]]:
+    """Makes replicas of the operator for this namespace; they end with the test."""
+    made: list[Operator] = []
+
+    def make(name: str) -> Operator:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "PYTHONPATH": f"{ROOT / 'crds'}:{ROOT / 'operator'}",
+            "KUBECONFIG": str(kubeconfig),
+            "SERVER_IMAGE": "omega-server:none",
+            "WATCH_NAMESPACES": namespace,
+            "POD_NAMESPACE": namespace,
+            "POD_NAME": name,
+            "PROBE_PORT": str(port),
+            "LOG_FORMAT": "text",
+        }
+        made.append(Operator(environment, tmp_path / f"{name}.log", port))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process is not None and one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+        assert "a defect of the operator" not in one.log.read_text(), one.log.read_text()
+
+
+@pytest.fixture
+def operator(make_operator: Callable[[str], Operator]) -> Operator:
+    """The operator, running."""
+    one = make_operator("operator-0")
+    one.start()
+    return one
+
+
+@pytest.fixture
+async def api(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
+    """The Kubernetes API, as the administrator."""
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    api = await _connect(kubeconfig)
+    yield api
+    await api.close()
+
+
+async def _connect(kubeconfig: Path) -> Api:
+    from kubernetes.aio import config
+    from kubernetes.aio.client import ApiClient, Configuration
+
+    settings = Configuration()
+    await config.load_kube_config(config_file=str(kubeconfig), client_configuration=settings)
+    return Api(ApiClient(settings))
+
+
+@dataclass(frozen=True)
+class World:
+    """One namespace, as the tests see it."""
+
+    api: Api
+    namespace: str
+
+    async def create(self, name: str = "vl", **spec: Any) -> Manifest:
+        """Create a resource; without fields it is one that no pod is needed for."""
+        body = {
+            "apiVersion": RESOURCE.api_version,
+            "kind": RESOURCE.name,
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"replicas": 0, "model": {"source": "path:///model"}, "gpu": {"device": "cpu"}} | spec,
+        }
+        return await self.api.request("POST", RESOURCE.path(self.namespace), body=body)
+
+    async def patch(self, kind: Kind, name: str, body: Any, form: str = "merge", manager: str = "somebody") -> Manifest:
+        """Patch an object as somebody else; form merge or json."""
+        path, query = kind.path(self.namespace, name), {"fieldManager": manager}
+        return await self.api.request(
+            "PATCH", path, query=query, body=body, content_type=f"application/{form}-patch+json"
+        )
+
+    async def get(self, kind: Kind, name: str) -> Manifest:
+        """One object, which must exist."""
+        found = await self.api.get(kind, self.namespace, name)
+        assert found is not None, f"there is no {kind.name} {name}"
+        return found
+
+    async def children(self) -> dict[tuple[Kind, str], Manifest]:
+        """All children of all resources."""
+        found = {}
+        for kind in CHILDREN:
+            with contextlib.suppress(Exception):  # a kind that the cluster does not know
+                for one in await self.api.list(
+                    kind, self.namespace, labelSelector="app.kubernetes.io/managed-by=omega-operator"
+                ):
+                    found[kind, one["metadata"]["name"]] = one
+        return found
+
+    async def conditions(self, name: str = "vl") -> dict[str, Manifest]:
+        """The conditions of a resource by their type."""
+        status = (await self.get(RESOURCE, name)).get("status", {})
+        return {one["type"]: one for one in status.get("conditions", ())}
+
+    async def until(self, holds: Callable[[], Awaitable[Any]], seconds: float) -> float:
+        """Wait until something holds; returns the seconds it took and fails after as many as are given."""
+        began = time.monotonic()
+        while True:
+            value = await holds()
+            took = time.monotonic() - began
+            if value:
+                return took
+            assert took < seconds, f"not so after {seconds} s"
+            await asyncio.sleep(0.05)
+
+    async def until_condition(
+        self, kind: str, status: str, reason: str, *, name: str = "vl", seconds: float = 30
+    ) -> Manifest:
+        """Wait for a condition with this status and reason, and return it."""
+        seen: dict[str, Manifest] = {}
+
+        async def holds() -> bool:
+            seen.update(await self.conditions(name))
+            return (seen.get(kind, {}).get("status"), seen.get(kind, {}).get("reason")) == (status, reason)
+
+        try:
+            await self.until(holds, seconds)
+        except AssertionError:
+            pytest.fail(f"{kind} is not {status} {reason} after {seconds} s, but: {seen}")
+        return seen[kind]
+
+
+@pytest.fixture
+def world(api: Api, namespace: str, operator: Operator) -> World:
+    """The test's namespace, with the operator at work in it."""
+    return World(api, namespace)

@@ -1,0 +1,370 @@
+"""What the operator makes: it stays as it should be, and is gone when it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from omega_operator.api import ApiError
+from omega_operator.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    JOB,
+    NETWORK_POLICY,
+    RESOURCE,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    VOLUME_CLAIM,
+    Kind,
+    Manifest,
+)
+from omega_operator.labels import MANAGER
+
+SIX = {
+    (SERVICE_ACCOUNT, "vl"),
+    (CONFIG_MAP, "vl-config"),
+    (NETWORK_POLICY, "vl"),
+    (DEPLOYMENT, "vl"),
+    (SERVICE, "vl"),
+}
+REPAIR_SECONDS = 2.0
+
+Path = tuple[str | dict[str, Any], ...]
+"""To a field: names, and the keys of an entry of a list."""
+
+
+async def test_children_are_made_and_owned(world: Any) -> None:
+    """Every child is there, owned by the resource, and applied by one field manager."""
+    resource = await world.create()
+    await world.until_condition("Ready", "True", "ScaledToZero")
+    children = await world.children()
+    assert set(children) == SIX
+    for child in children.values():
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"]) == (resource["metadata"]["uid"], True)
+        assert "blockOwnerDeletion" not in owner or owner["blockOwnerDeletion"] is False
+        assert MANAGER in {entry["manager"] for entry in child["metadata"]["managedFields"]}
+
+
+async def test_nothing_of_ours_in_the_resource(world: Any) -> None:
+    """No finalizer, no annotation, no label, and of the managed fields only the status."""
+    await world.create()
+    await world.until_condition("Ready", "True", "ScaledToZero")
+    head = (await world.get(RESOURCE, "vl"))["metadata"]
+    assert not {"finalizers", "annotations", "labels"} & head.keys()
+    assert [entry.get("subresource") for entry in head["managedFields"] if entry["manager"] == MANAGER] == ["status"]
+
+
+async def test_a_deleted_child_comes_back(world: Any) -> None:
+    """Each child is back within two seconds of its deletion."""
+    await world.create(replicas=2, model={"source": "path:///model"}, pod={"nodeSelector": {"no": "node"}})
+    await world.until(lambda: _exists(world, DISRUPTION_BUDGET, "vl"), 15)
+    for kind, name in (*SIX, (DISRUPTION_BUDGET, "vl")):
+        before = await world.get(kind, name)
+        body = {"propagationPolicy": "Background"}
+        await world.api.request("DELETE", kind.path(world.namespace, name), body=body)
+        await world.until(lambda: _is_another(world, kind, name, before["metadata"]["uid"]), REPAIR_SECONDS)  # noqa: B023
+
+
+async def test_every_owned_field_is_repaired(world: Any) -> None:
+    """Each field that the operator owns is changed, and removed, by somebody else, and is back within two seconds."""
+    await world.create(
+        auth={"secretRef": {"name": "keys"}}, service={"annotations": {"a": "b"}}, rollout={"strategy": "Surge"}
+    )
+    await world.until_condition("Ready", "True", "ScaledToZero")
+    repaired = 0
+    for (kind, name), child in (await world.children()).items():
+        owned = [one["fieldsV1"] for one in child["metadata"]["managedFields"] if one["manager"] == MANAGER]
+        for path, value in _owned(owned[0], child):
+            for operation in _disturbances(value):
+                if await _disturb(world, kind, name, path, operation):
+                    await _is_repaired(world, child, kind, f"{kind.name} {path} {operation}")
+                    repaired += 1
+    assert repaired >= 100, "so few fields can be changed that this test shows nothing"
+
+
+async def test_fields_of_others_stay(world: Any) -> None:
+    """Labels, annotations, containers and variables that somebody adds are none of the operator's business."""
+    await world.create()
+    await world.until_condition("Ready", "True", "ScaledToZero")
+    sidecar = {"name": "sidecar", "image": "sidecar:1"}
+    theirs = {
+        "metadata": {"labels": {"theirs": "1"}, "annotations": {"theirs": "1"}},
+        "spec": {"paused": True, "template": {"spec": {"containers": [sidecar]}}},
+    }
+    query, path = {"fieldManager": "somebody"}, DEPLOYMENT.path(world.namespace, "vl")
+    body = {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.name, **theirs}
+    await world.api.request("PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml")
+    # Something of ours, so that the operator has certainly looked at the object again since.
+    await world.patch(DEPLOYMENT, "vl", {"spec": {"progressDeadlineSeconds": 77}})
+    await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "progressDeadlineSeconds"), 3660), REPAIR_SECONDS)
+    found = await world.get(DEPLOYMENT, "vl")
+    assert found["metadata"]["labels"]["theirs"] == found["metadata"]["annotations"]["theirs"] == "1"
+    assert found["spec"]["paused"] is True
+    assert {one["name"] for one in found["spec"]["template"]["spec"]["containers"]} == {"server", "sidecar"}
+
+
+async def test_a_field_that_is_no_longer_wanted_goes(world: Any) -> None:
+    """What the resource stops asking for is taken away: fields, entries of lists, whole children."""
+    await world.create(
+        service={"annotations": {"a": "b"}}, pod={"nodeSelector": {"x": "y"}, "env": [{"name": "A", "value": "1"}]}
+    )
+    await world.until_condition("Ready", "True", "ScaledToZero")
+    change = {"service": None, "pod": None, "networkPolicy": {"enabled": False}}
+    await world.patch(RESOURCE, "vl", {"spec": change})
+
+    async def is_gone() -> bool:
+        service, deployment = await world.get(SERVICE, "vl"), await world.get(DEPLOYMENT, "vl")
+        pod = deployment["spec"]["template"]["spec"]
+        return (
+            "annotations" not in service["metadata"]
+            and "nodeSelector" not in pod
+            and "A" not in {one["name"] for one in pod["containers"][0]["env"]}
+            and not await _exists(world, NETWORK_POLICY, "vl")
+        )
+
+    await world.until(is_gone, 5)
+
+
+async def test_quantities_in_other_words_are_no_drift(world: Any, operator: Any) -> None:
+    """A quantity that the API server writes in its own way is not applied again and again."""
+    await world.create(pod={"resources": {"requests": {"cpu": "0.5", "memory": "1024Mi"}}})
+    await world.until_condition("Ready", "True", "ScaledToZero")
+    await _is_quiet(world, seconds=3)
+
+
+async def test_idle_writes_nothing(world: Any, operator: Any) -> None:
+    """Nothing is written while nothing changes, nor by a new operator that finds all as it should be."""
+    await world.create()
+    await world.create("other", gpu={"count": 1}, service={"annotations": {"a": "b"}})
+    for name in ("vl", "other"):
+        await world.until_condition("Ready", "True", "ScaledToZero", name=name)
+    await _is_quiet(world, seconds=15)
+    before = await _versions(world)
+    operator.stop()
+    operator.start()
+    await asyncio.sleep(5)
+    assert await _versions(world) == before
+    assert operator.resident <= 120 * 2**20
+
+
+async def test_diff_of_the_applied_resource_is_empty(world: Any, kubectl: Callable[..., str]) -> None:
+    """Kubectl diff, and so Argo CD, sees no difference between the file and the cluster."""
+    body = {
+        "apiVersion": RESOURCE.api_version,
+        "kind": RESOURCE.name,
+        "metadata": {"name": "vl", "namespace": world.namespace},
+        "spec": {"replicas": 0, "model": {"source": "path:///model"}, "gpu": {"device": "cpu"}},
+    }
+    kubectl("apply", "--filename=-", stdin=json.dumps(body))
+    await world.until_condition("Ready", "True", "ScaledToZero")
+    assert kubectl("diff", "--filename=-", stdin=json.dumps(body)) == ""
+    assert (
+        kubectl(
+            "diff", "--server-side", "--field-manager=kubectl-client-side-apply", "--filename=-", stdin=json.dumps(body)
+        )
+        == ""
+    )
+
+
+async def test_everything_goes_without_the_operator(world: Any, operator: Any) -> None:
+    """The resource is deleted while no operator runs: it goes at once, and all its children with it."""
+    await world.create()
+    await world.until_condition("Ready", "True", "ScaledToZero")
+    operator.stop()
+    await world.api.request("DELETE", RESOURCE.path(world.namespace, "vl"))
+    assert await world.api.get(RESOURCE, world.namespace, "vl") is None
+
+    async def is_empty() -> bool:
+        return not await world.children()
+
+    await world.until(is_empty, 30)
+
+
+async def test_replicas_belong_to_an_autoscaler(world: Any) -> None:
+    """With spec.replicas missing the number that somebody sets stays; with it, it is repaired."""
+    await world.create(replicas=None, pod={"nodeSelector": {"no": "node"}})
+    await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "replicas"), 1), 10)
+    scale = {"spec": {"replicas": 3}}
+    path = DEPLOYMENT.path(world.namespace, "vl") + "/scale"
+    await world.api.request("PATCH", path, body=scale, content_type="application/merge-patch+json")
+    await world.patch(DEPLOYMENT, "vl", {"spec": {"progressDeadlineSeconds": 77}})
+    await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "progressDeadlineSeconds"), 3660), REPAIR_SECONDS)
+    assert (await world.get(DEPLOYMENT, "vl"))["spec"]["replicas"] == 3
+    await world.patch(RESOURCE, "vl", {"spec": {"replicas": 2}})
+    await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "replicas"), 2), 5)
+    await world.patch(RESOURCE, "vl", {"spec": {"replicas": None}})
+    await asyncio.sleep(2)
+    assert (await world.get(DEPLOYMENT, "vl"))["spec"]["replicas"] == 2
+
+
+async def test_a_name_that_is_taken(world: Any) -> None:
+    """An object of somebody else's is left alone, and the condition says what to do."""
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "vl"}, "spec": {"ports": [{"port": 1}]}}
+    await world.api.request("POST", SERVICE.path(world.namespace), body=service)
+    await world.create()
+    stalled = await world.until_condition("Stalled", "True", "NameTaken")
+    assert "Service vl" in stalled["message"]
+    assert (await world.get(SERVICE, "vl"))["spec"]["ports"][0]["port"] == 1
+    await world.api.request("DELETE", SERVICE.path(world.namespace, "vl"))
+    await world.patch(RESOURCE, "vl", {"metadata": {"annotations": {"look": "again"}}})
+    await world.until_condition("Ready", "True", "ScaledToZero")
+
+
+async def test_a_model_from_the_hub(world: Any) -> None:
+    """First the volume and the download; the Deployment only when the model is there."""
+    await world.create(model={"source": "hf://Org/Model", "cache": {"size": "1Gi"}})
+    cached = await world.until_condition("ModelCached", "False", "Downloading")
+    assert "Org/Model@main" in cached["message"]
+    children = await world.children()
+    assert (VOLUME_CLAIM, "vl-cache") in children
+    assert (DEPLOYMENT, "vl") not in children
+    (job,) = [name for kind, name in children if kind == JOB]
+    now = (await world.get(RESOURCE, "vl"))["metadata"]["creationTimestamp"]
+    done = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("SuccessCriteriaMet", "Complete")]
+    # As if the download had ended well, which it cannot here: there is no Hub, and no volume.
+    status = {
+        "status": {
+            "conditions": done,
+            "startTime": now,
+            "completionTime": now,
+            "succeeded": 1,
+            "active": None,
+            "ready": None,
+        }
+    }
+    await world.until(lambda: _job_has_started(world, job), 10)
+    path = JOB.path(world.namespace, job) + "/status"
+    await world.api.request("PATCH", path, body=status, content_type="application/merge-patch+json")
+    await world.until(lambda: _exists(world, DEPLOYMENT, "vl"), 5)
+    await world.until_condition("ModelCached", "True", "Cached")
+
+
+async def _job_has_started(world: Any, name: str) -> bool:
+    return bool((await world.get(JOB, name)).get("status", {}).get("startTime"))
+
+
+async def _exists(world: Any, kind: Kind, name: str) -> bool:
+    return await world.api.get(kind, world.namespace, name) is not None
+
+
+async def _is_another(world: Any, kind: Kind, name: str, uid: str) -> bool:
+    found = await world.api.get(kind, world.namespace, name)
+    return found is not None and found["metadata"]["uid"] != uid
+
+
+async def _versions(world: Any) -> dict[Any, str]:
+    """The resource versions of all resources and children."""
+    versions = {child: one["metadata"]["resourceVersion"] for child, one in (await world.children()).items()}
+    for one in await world.api.list(RESOURCE, world.namespace):
+        versions[RESOURCE, one["metadata"]["name"]] = one["metadata"]["resourceVersion"]
+    return versions
+
+
+async def _is_quiet(world: Any, seconds: float) -> None:
+    await asyncio.sleep(2)  # what was still on its way
+    before = await _versions(world)
+    await asyncio.sleep(seconds)
+    assert await _versions(world) == before
+
+
+def _owned(fields: dict[str, Any], value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """The scalars and the entries of lists among the owned fields of an object, with their paths.
+
+    The keys of an entry are left out: another key is another entry, which is none of the operator's business.
+    """
+    for step, below in fields.items():
+        kind, _, rest = step.partition(":")
+        if kind == "f" and rest in value:
+            yield from _below(below, value[rest], (*path, rest))
+        elif kind == "k":
+            keys = json.loads(rest)
+            entry = value[_place(value, keys)]
+            yield (*path, keys), entry
+            inner = {field: deeper for field, deeper in below.items() if field.removeprefix("f:") not in keys}
+            yield from _owned(inner, entry, (*path, keys))
+
+
+def _below(fields: dict[str, Any], value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    if fields and isinstance(value, dict | list):
+        yield from _owned(fields, value, path)
+    elif not isinstance(value, dict | list):
+        yield path, value
+
+
+def _place(entries: list[Any], keys: dict[str, Any]) -> int:
+    return next(at for at, one in enumerate(entries) if all(one.get(key) == want for key, want in keys.items()))
+
+
+def _disturbances(value: Any) -> list[Manifest]:
+    if isinstance(value, dict):
+        return [{"op": "remove"}]
+    other: Any = f"{value}x"
+    if isinstance(value, bool):
+        other = not value
+    elif isinstance(value, int):
+        other = value + 1
+    return [{"op": "replace", "value": other}, {"op": "remove"}]
+
+
+def _pointer(path: Path, manifest: Any) -> str:
+    """The path as JSON Patch wants it, for an object as it is now."""
+    pointer = ""
+    for step in path:
+        place = _place(manifest, step) if isinstance(step, dict) else step
+        manifest = manifest[place]
+        pointer += "/" + str(place).replace("~", "~0").replace("/", "~1")
+    return pointer
+
+
+async def _disturb(world: Any, kind: Kind, name: str, path: Path, operation: Manifest) -> bool:
+    """Change a field as somebody else; False if the API server refuses, or makes it what it was."""
+    before = await world.get(kind, name)
+    try:
+        after = await world.patch(kind, name, [operation | {"path": _pointer(path, before)}], "json")
+    except ApiError:
+        return False
+    return bool(after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"])
+
+
+async def _is_repaired(world: Any, before: Manifest, kind: Kind, what: str) -> None:
+    """Wait until an object has the content that it had before somebody changed it."""
+
+    async def holds() -> bool:
+        return bool(_content(await world.get(kind, before["metadata"]["name"])) == _content(before))
+
+    try:
+        await world.until(holds, REPAIR_SECONDS)
+    except AssertionError:
+        found = _content(await world.get(kind, before["metadata"]["name"]))
+        pytest.fail(f"{what} was not repaired:\n{found}\nbut was\n{_content(before)}")
+
+
+def _content(manifest: Manifest) -> Any:
+    """What somebody declared in an object; lists in any order."""
+    head = {part: manifest["metadata"].get(part) for part in ("labels", "ownerReferences")}
+    notes = manifest["metadata"].get("annotations", {})
+    head["annotations"] = {key: value for key, value in notes.items() if key != "deployment.kubernetes.io/revision"}
+    body = {part: value for part, value in manifest.items() if part not in {"apiVersion", "kind", "metadata", "status"}}
+    return _sorted({"metadata": head, **body})
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(one) for key, one in value.items()}
+    return sorted((_sorted(one) for one in value), key=repr) if isinstance(value, list) else value
+
+
+async def _has(world: Any, kind: Kind, name: str, path: tuple[str | int, ...], value: Any) -> bool:
+    found: Any = await world.api.get(kind, world.namespace, name)
+    try:
+        for step in path:
+            found = found[step]
+    except (KeyError, IndexError, TypeError):
+        return False
+    return bool(found == value)
