@@ -1,39 +1,31 @@
 """What is recorded belongs to the script and to the pins that are checked in."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageChops
 
+from oracle.cases import cases, media
+
 HERE = Path(__file__).parent
 TOOL = HERE.parents[1] / "tools" / "oracle"
 
 
-@pytest.fixture(scope="module")
-def asked():
-    """The module that names the cases."""
-    spec = importlib.util.spec_from_file_location("oracle_cases", TOOL / "cases.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("family", ["omega17_vl", "omega17_vl_exp"])
-def test_every_case_was_recorded(asked, recordings, family):
+def test_every_case_was_recorded(recordings, family):
     """The recording answers the very questions of the script, in order."""
     found = [
         {"name": case.name, "messages": case.messages, "videos": case.videos}
         for case in recordings
         if case.family == family
     ]
-    assert found == json.loads(json.dumps(asked.cases()))
+    assert found == json.loads(json.dumps(cases()))
 
 
-def test_the_media_are_the_scripts(asked):
+def test_the_media_are_the_scripts():
     """The pictures beside the recording are the ones that the script draws."""
-    drawn = asked.media()
+    drawn = media()
     assert {path.stem for path in (HERE / "media").iterdir()} == set(drawn)
     for name, picture in drawn.items():
         stored = Image.open(HERE / "media" / f"{name}.png")
