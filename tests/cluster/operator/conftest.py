@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -20,10 +21,14 @@ import pytest
 import yaml
 
 from omega_operator.api import Api
-from omega_operator.kinds import CHILDREN, RESOURCE, Kind, Manifest
+from omega_operator.kinds import CHILDREN, POD, RESOURCE, Kind, Manifest
 
 ROOT = Path(__file__).resolve().parents[3]
 CRD = ROOT / "crds" / "omegavlmdeployments.yaml"
+
+
+SMALL = {"requests": {"cpu": "10m", "memory": "32Mi"}}
+"""Requests of a pod that does nothing."""
 
 
 @dataclass
@@ -125,6 +130,20 @@ def operator(make_operator: Callable[[str], Operator]) -> Operator:
     return one
 
 
+@pytest.fixture(scope="session")
+def stand_in(cluster: Any, tool: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image of the stand-in server, in the local cluster."""
+    if os.environ.get("KUBECONFIG"):
+        pytest.skip("images can be built into the local cluster only; unset KUBECONFIG")
+    code = (Path(__file__).parent / "stand_in_server.py").read_text()
+    dockerfile = tmp_path_factory.mktemp("stand-in") / "Dockerfile"
+    base = "ARG BASE_IMAGE=docker.io/library/python:3.13-slim-trixie\nFROM ${BASE_IMAGE}\n"
+    dockerfile.write_text(base + f"ENTRYPOINT {json.dumps(['python3', '-c', code])}\n")
+    name = "localhost/omega-vlm/stand-in-server:1"
+    tool("build-image", str(dockerfile), name)
+    return name
+
+
 @pytest.fixture
 async def api(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
     """The Kubernetes API, as the administrator."""
@@ -159,6 +178,15 @@ class World:
             "spec": {"replicas": 0, "model": {"source": "path:///model"}, "gpu": {"device": "cpu"}} | spec,
         }
         return await self.api.request("POST", RESOURCE.path(self.namespace), body=body)
+
+    async def serve(self, image: str, name: str = "vl", **spec: Any) -> Manifest:
+        """Create a resource whose pods run an image, and let them end quickly."""
+        quick = {"replicas": 1, "image": image, "rollout": {"drainSeconds": 1}, "pod": {"resources": SMALL}}
+        return await self.create(name, **(quick | spec))
+
+    async def pods(self) -> list[Manifest]:
+        """All pods."""
+        return await self.api.list(POD, self.namespace)
 
     async def patch(self, kind: Kind, name: str, body: Any, form: str = "merge", manager: str = "somebody") -> Manifest:
         """Patch an object as somebody else; form merge or json."""

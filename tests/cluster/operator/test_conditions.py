@@ -1,0 +1,102 @@
+"""What people are told when something stands in the way, and that it goes away with its cause."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from omega_operator.kinds import RESOURCE, TRANSITION
+
+
+async def test_no_secret(world: Any, stand_in: str) -> None:
+    """A missing Secret is named; once it is there the pods start by themselves."""
+    await world.serve(stand_in, auth={"secretRef": {"name": "keys"}})
+    stalled = await world.until_condition("Stalled", "True", "SecretMissing")
+    assert "no Secret keys" in stalled["message"]
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"me": "key"}}
+    await world.api.request("POST", f"/api/v1/namespaces/{world.namespace}/secrets", body=secret)
+    await world.until_condition("Ready", "True", "Ready", seconds=150)
+    assert (await world.conditions())["Stalled"]["status"] == "False"
+
+
+async def test_no_claim(world: Any, stand_in: str) -> None:
+    """A missing PersistentVolumeClaim is named."""
+    await world.serve(stand_in, model={"source": "pvc://weights/omega"})
+    stalled = await world.until_condition("Stalled", "True", "PVCMissing")
+    assert "PersistentVolumeClaim weights" in stalled["message"]
+
+
+async def test_no_image(world: Any) -> None:
+    """An image that cannot be pulled is named, in the kubelet's words."""
+    await world.serve("localhost/omega-vlm/there-is-none:1", pod={"imagePullPolicy": "Never"})
+    stalled = await world.until_condition("Stalled", "True", "ImagePullFailed")
+    assert "there-is-none" in stalled["message"]
+
+
+async def test_too_few_gpus(world: Any, stand_in: str) -> None:
+    """The shortage is told in numbers: what a pod needs, and what the largest node has free."""
+    await world.serve(stand_in, "first", gpu={"count": 5})
+    await world.until_condition("Ready", "True", "Ready", name="first", seconds=60)
+    await world.serve(stand_in, "second", gpu={"count": 4})
+    stalled = await world.until_condition("Stalled", "True", "InsufficientGPU", name="second")
+    assert "needs 4 nvidia.com/gpu in one node; the largest node has" in stalled["message"]
+    assert "free" in stalled["message"]
+
+
+async def test_more_gpus_than_any_node_has(world: Any, stand_in: str) -> None:
+    """A kind of GPU that no node has is told as such."""
+    await world.serve(stand_in, gpu={"count": 2, "resourceName": "example.com/gpu"})
+    stalled = await world.until_condition("Stalled", "True", "InsufficientGPU")
+    assert "needs 2 example.com/gpu in one node; the largest node has 0" in stalled["message"]
+
+
+async def test_a_server_that_ends(world: Any, stand_in: str, kubectl: Callable[..., str]) -> None:
+    """The server's own last words are told, in the condition and in an Event, and once each."""
+    words = "there is no model in /models/nowhere"
+    await world.serve(stand_in, pod={"env": [{"name": "END_WITH", "value": words}]})
+    stalled = await world.until_condition("Stalled", "True", "ServerFailed")
+    assert words in stalled["message"]
+    events = await world.api.list(TRANSITION, world.namespace)
+    ours = [one for one in events if one.get("reportingController") == "omegavlm.io/operator"]
+    assert [(one["type"], one["reason"], one["regarding"]["name"]) for one in ours] == [
+        ("Warning", "ServerFailed", "vl")
+    ]
+    assert words in kubectl("describe", "ovlm", "vl", "--namespace", world.namespace)
+
+
+async def test_quota(world: Any, stand_in: str) -> None:
+    """A quota that is used up is told in the API server's words."""
+    hard = {"spec": {"hard": {"requests.nvidia.com/gpu": "1"}}}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}} | hard
+    await world.api.request("POST", f"/api/v1/namespaces/{world.namespace}/resourcequotas", body=quota)
+    await world.serve(stand_in, gpu={"count": 2})
+    stalled = await world.until_condition("Stalled", "True", "QuotaExceeded")
+    assert "few" in stalled["message"]
+
+
+async def test_what_this_release_cannot_do(world: Any) -> None:
+    """Refused by name, and nothing is made for it."""
+    await world.create(gpu={"count": 4, "tensorParallel": 2})
+    stalled = await world.until_condition("Stalled", "True", "Unsupported")
+    assert "spec.gpu.tensorParallel" in stalled["message"]
+    assert await world.children() == {}
+    await world.patch(
+        RESOURCE, "vl", {"spec": {"gpu": {"count": 1, "tensorParallel": 1}, "model": {"quantization": "int8"}}}
+    )
+    await world.until_condition("Stalled", "True", "Unsupported")
+    await world.patch(RESOURCE, "vl", {"spec": {"model": {"quantization": "none"}}})
+    await world.until_condition("Ready", "True", "ScaledToZero")
+
+
+async def test_a_change_that_is_refused_at_admission(world: Any, kubectl: Callable[..., str]) -> None:
+    """What the CRD refuses never reaches the operator: the old configuration stays applied."""
+    await world.create()
+    await world.until_condition("Ready", "True", "ScaledToZero")
+    before = (await world.get(RESOURCE, "vl"))["status"]["config"]["desired"]
+    patch = json.dumps({"spec": {"images": {"maxSize": -1}}})
+    with pytest.raises(pytest.fail.Exception, match="images.maxSize"):
+        kubectl("patch", "ovlm", "vl", "--namespace", world.namespace, "--type=merge", f"--patch={patch}")
+    assert (await world.get(RESOURCE, "vl"))["status"]["config"]["desired"] == before
