@@ -51,30 +51,29 @@ class DecodePool:
         finally:
             # A process whose job was not finished is of no more use: its pipes hold a half of something.
             if process is not None and not done:
-                self._kill(process)
+                _kill(process)
                 process = None
             self._slots.put_nowait(process)
         return picture
 
     async def close(self) -> None:
         """End all processes."""
-        ended = list(self._processes)
-        for process in ended:
-            self._kill(process)
-        await asyncio.gather(*(process.wait() for process in ended))
+        for process in self._processes:
+            _kill(process)
+        await asyncio.gather(*(process.wait() for process in self._processes))
 
     async def _start(self) -> Process:
         # None of our environment: the process has no use for keys and tokens.
         environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "1"}
         command = (sys.executable, "-m", "omega_server.media.worker")
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment, limit=65536)
-        self._processes.add(process)
+        self._processes = {other for other in self._processes if other.returncode is None} | {process}
         return process
 
-    def _kill(self, process: Process) -> None:
-        self._processes.discard(process)
-        if process.returncode is None:
-            process.kill()
+
+def _kill(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
 
 
 async def _exchange(process: Process, encoded: Encoded, limits: Limits) -> Picture:

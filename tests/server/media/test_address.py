@@ -3,6 +3,7 @@
 import ipaddress
 
 import pytest
+
 from omega_server.media.address import literal, permitted
 
 PRIVATE = [

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+
 from omega_schema.resource import Images
 from omega_server.media import fetch as fetch_module
 from omega_server.media.errors import MediaError

@@ -1,6 +1,7 @@
 """Exceptions of every layer have a row in the one table."""
 
 import pytest
+
 from omega_server.engine import request as engine_request
 from omega_server.media.errors import MediaError
 from omega_server.wire.errors import problem_of

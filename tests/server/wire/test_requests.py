@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from omega_server.wire.errors import ApiError
 from omega_server.wire.requests import UNSUPPORTED, ImagePart, TextPart, parse_chat
 

@@ -1,6 +1,7 @@
 """JSON that is not quite JSON is refused, always with the same code."""
 
 import pytest
+
 from omega_server.wire.errors import ApiError
 from omega_server.wire.strict_json import MAX_DEPTH, parse
 

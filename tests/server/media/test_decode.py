@@ -1,0 +1,182 @@
+"""Files become what a person sees, or a fault with the right name, without much memory."""
+
+import base64
+import io
+import struct
+import zlib
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from omega_server.media.decode import Limits, Picture, decode
+from omega_server.media.errors import MediaError
+
+LIMITS = Limits(max_pixels=50_000_000, max_size=1024, max_bytes=20 << 20)
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def encode(image: Image.Image, name: str, **options: Any) -> bytes:
+    """A picture as a file."""
+    file = io.BytesIO()
+    image.save(file, name, **options)
+    return file.getvalue()
+
+
+def png(width: int, height: int) -> bytes:
+    """A black PNG of any size, made without holding its pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compressobj(9)
+    row = b"\0" * (1 + -(-width // 8))
+    pixels = b"".join(rows.compress(row) for _ in range(height)) + rows.flush()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def fault(data: bytes, limits: Limits = LIMITS, *, as_base64: bool = False) -> str:
+    """Code with which a file is refused."""
+    with pytest.raises(MediaError) as caught:
+        decode(data, limits, base64=as_base64)
+    assert "0x" not in str(caught.value)
+    return caught.value.code
+
+
+def pixel(picture: Picture, x: int, y: int) -> tuple[int, ...]:
+    """One pixel's red, green and blue."""
+    at = (y * picture.width + x) * 3
+    return tuple(picture.rgb[at : at + 3])
+
+
+def close(found: tuple[int, ...], expected: tuple[int, ...], *, off: int = 3) -> bool:
+    """Whether two colours are equal but for the losses of compression."""
+    return all(abs(one - other) <= off for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_formats(name: str) -> None:
+    """Every listed format is read."""
+    picture = decode(encode(Image.new("RGB", (40, 20), RED), name), LIMITS)
+    assert (picture.width, picture.height, len(picture.rgb)) == (40, 20, 2400)
+    assert close(pixel(picture, 20, 10), RED)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"8BPS\0\1" + b"\0" * 100,
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"SIMPLE  =                    T" + b" " * 3000,
+        b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0" * 100,
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"%PDF-1.7\n",
+        b"\x80\x04\x95pickle",
+        b"P6 9 9 255\n" + b"\0" * 243,
+        encode(Image.new("RGB", (9, 9)), "ICO"),
+        encode(Image.new("RGB", (9, 9)), "TGA"),
+    ],
+    ids=["psd", "eps", "fits", "jp2", "svg", "pdf", "pickle", "ppm", "ico", "tga"],
+)
+def test_other_formats(data: bytes) -> None:
+    """No other decoder is ever opened, whatever the file is called."""
+    assert fault(data) == "invalid_image_format"
+
+
+def test_damaged() -> None:
+    """A file that breaks off is damaged, wherever it breaks off."""
+    for name in ("JPEG", "PNG", "GIF", "TIFF"):
+        data = encode(Image.effect_noise((200, 200), 80).convert("RGB"), name)
+        for length in (12, len(data) // 2):
+            assert fault(data[:length]) == "image_parse_error", (name, length)
+
+
+def test_sizes() -> None:
+    """Size and shape are refused from the header, before any pixel is decoded."""
+    assert fault(png(12000, 12000)) == "image_too_large"
+    assert fault(png(20_100, 100)) == "invalid_image"
+    assert fault(png(0, 5)) == "image_too_small"
+    assert fault(png(5, 0)) == "image_too_small"
+    assert fault(b"") == "empty_image_file"
+    assert fault(png(9, 9), Limits(100, 100, max_bytes=10)) == "image_file_too_large"
+    assert fault(encode(Image.new("F", (9, 9)), "TIFF")) == "invalid_image"
+
+
+def test_base64() -> None:
+    """Base64 is strict."""
+    data = base64.b64encode(png(9, 9))
+    assert decode(data, LIMITS, base64=True).width == 9
+    for broken in (b"!!!!aGk=", data[:-1], data[:60] + b"\n" + data[60:], b"aGk=aGk="):
+        assert fault(broken, as_base64=True) == "invalid_base64_image"
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((2000, 1000), (1024, 512)), ((1000, 3000), (342, 1024)), ((1024, 10), (1024, 10)), ((1, 1), (1, 1)),
+     ((20_000, 100), (1024, 6))],
+)  # fmt: skip
+def test_only_scaled_down(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    """The longer side comes down to the limit, never up, and the shape stays within what the model takes."""
+    picture = decode(png(*size), LIMITS)
+    assert (picture.width, picture.height) == expected
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation(orientation: int) -> None:
+    """A picture is turned as its EXIF data says."""
+    image = Image.new("RGB", (32, 16), WHITE)
+    image.paste(RED, (0, 0, 8, 8))
+    exif = image.getexif()
+    exif[0x112] = orientation
+    picture = decode(encode(image, "PNG", exif=exif), LIMITS)
+    turned = orientation >= 5
+    assert (picture.width, picture.height) == ((16, 32) if turned else (32, 16))
+    corners = {
+        (x, y): pixel(picture, x * (picture.width - 1), y * (picture.height - 1)) == RED for x in (0, 1) for y in (0, 1)
+    }
+    red = {1: (0, 0), 2: (1, 0), 3: (1, 1), 4: (0, 1), 5: (0, 0), 6: (1, 0), 7: (1, 1), 8: (0, 1)}[orientation]
+    assert [corner for corner, is_red in corners.items() if is_red] == [red]
+
+
+def palette() -> Image.Image:
+    """A picture of one palette colour."""
+    image = Image.new("P", (8, 8))
+    image.putpalette([10, 20, 30] * 256)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "expected"),
+    [
+        (Image.new("RGBA", (8, 8), (0, 0, 0, 0)), {}, WHITE),
+        (Image.new("RGBA", (8, 8), (0, 0, 0, 128)), {}, (127, 127, 127)),
+        (Image.new("LA", (8, 8), (0, 0)), {}, WHITE),
+        (Image.new("L", (8, 8), 7), {}, (7, 7, 7)),
+        (Image.new("L", (8, 8), 7), {"transparency": 7}, WHITE),
+        (Image.new("L", (8, 8), 7), {"transparency": 8}, (7, 7, 7)),
+        (Image.new("RGB", (8, 8), (1, 2, 3)), {"transparency": (1, 2, 3)}, WHITE),
+        (palette(), {}, (10, 20, 30)),
+        (palette(), {"transparency": 0}, WHITE),
+        (Image.new("1", (8, 8), 1), {}, WHITE),
+        (Image.new("I;16", (8, 8), 0x8080), {}, (128, 128, 128)),
+        (Image.new("I;16", (8, 8), 0xFFFF), {}, WHITE),
+        (Image.new("I;16", (8, 8), 0x1234), {"transparency": 0x1234}, WHITE),
+        (Image.new("I;16", (8, 8), 0x8080), {"transparency": 0x1234}, (128, 128, 128)),
+    ],
+)
+def test_modes(image: Image.Image, options: dict[str, Any], expected: tuple[int, int, int]) -> None:
+    """Transparency lies on white, palettes and 16 bits show their colours."""
+    assert close(pixel(decode(encode(image, "PNG", **options), LIMITS), 4, 4), expected, off=1)
+
+
+def test_cmyk() -> None:
+    """A print shop's JPEG has the colours that it prints."""
+    assert close(pixel(decode(encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), LIMITS), 4, 4), RED)
+
+
+def test_animation() -> None:
+    """The first frame of a long animation is enough."""
+    frames = [Image.new("RGB", (8, 8), (frame % 256, 255, 0)) for frame in range(500)]
+    data = encode(Image.new("RGB", (8, 8), RED), "GIF", save_all=True, append_images=frames)
+    assert close(pixel(decode(data, LIMITS), 4, 4), RED)

@@ -1,0 +1,117 @@
+"""Decoding happens elsewhere: a picture that breaks its process, or takes for ever, breaks nothing else."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from omega_schema.resource import Images
+from omega_server.media import pool as pool_module
+from omega_server.media.decode import Limits
+from omega_server.media.errors import MediaError
+from omega_server.media.fetch import Encoded
+from omega_server.media.loader import Loader, Source
+from omega_server.media.pool import DecodePool
+
+LIMITS = Limits(1_000_000, 1024, 1 << 20)
+# 2 x 1 pixels: red and green.
+PPM = "Qk0+AAAAAAAAADYAAAAoAAAAAgAAAAEAAAABABgAAAAAAAgAAAATCwAAEwsAAAAAAAAAAAAAAAD/AP8AAAA="
+PICTURE = Encoded(PPM.encode(), base64=True)
+EXPECTED = b"\xff\x00\x00\x00\xff\x00"
+
+
+async def test_many_at_once() -> None:
+    """More pictures than processes are all decoded, by few processes."""
+    pool = DecodePool(2)
+    pictures = await asyncio.gather(*(pool.decode(PICTURE, LIMITS) for _ in range(20)))
+    assert {picture.rgb for picture in pictures} == {EXPECTED}
+    assert 1 <= len(pool._processes) <= 2
+    await pool.close()
+
+
+async def test_a_fault_costs_no_process() -> None:
+    """A bad picture is told from a bad process."""
+    pool = DecodePool(1)
+    await pool.decode(PICTURE, LIMITS)
+    before = {process.pid for process in pool._processes}
+    with pytest.raises(MediaError) as caught:
+        await pool.decode(Encoded(b"nonsense", base64=False), LIMITS)
+    assert caught.value.code == "invalid_image_format"
+    assert (await pool.decode(PICTURE, LIMITS)).rgb == EXPECTED
+    assert {process.pid for process in pool._processes} == before
+    await pool.close()
+
+
+async def test_killed_process() -> None:
+    """A process that dies is replaced."""
+    pool = DecodePool(1)
+    await pool.decode(PICTURE, LIMITS)
+    (process,) = pool._processes
+    os.kill(process.pid, signal.SIGKILL)
+    await process.wait()
+    assert (await pool.decode(PICTURE, LIMITS)).rgb == EXPECTED
+    await pool.close()
+
+
+async def test_stopped_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that hangs is killed when the time is up, and the picture is at fault."""
+    pool = DecodePool(1)
+    await pool.decode(PICTURE, LIMITS)
+    (process,) = pool._processes
+    os.kill(process.pid, signal.SIGSTOP)
+    monkeypatch.setattr(pool_module, "SECONDS", 0.2)
+    with pytest.raises(MediaError) as caught:
+        await pool.decode(PICTURE, LIMITS)
+    assert caught.value.code == "image_parse_error"
+    assert await process.wait() == -signal.SIGKILL
+    monkeypatch.undo()
+    assert (await pool.decode(PICTURE, LIMITS)).rgb == EXPECTED
+    await pool.close()
+
+
+async def test_lost_interest() -> None:
+    """A caller that is cancelled gives its place back, and no half answer reaches the next."""
+    pool = DecodePool(1)
+    for _ in range(3):
+        task = asyncio.create_task(pool.decode(PICTURE, LIMITS))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert (await pool.decode(PICTURE, LIMITS)).rgb == EXPECTED
+    await pool.close()
+
+
+async def test_environment_stays_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that takes the process over finds no keys in it."""
+    monkeypatch.setenv("API_KEY", "secret-key")
+    pool = DecodePool(1)
+    await pool.decode(PICTURE, LIMITS)
+    (process,) = pool._processes
+    assert b"secret-key" not in Path(f"/proc/{process.pid}/environ").read_bytes()
+    await pool.close()
+
+
+async def test_light() -> None:
+    """A decoding process is small: no torch, no web server."""
+    pool = DecodePool(1)
+    await pool.decode(PICTURE, LIMITS)
+    (process,) = pool._processes
+    loaded = Path(f"/proc/{process.pid}/maps").read_text()
+    assert "torch" not in loaded
+    assert "pydantic" not in loaded
+    await pool.close()
+
+
+async def test_loader_keeps_order_and_place() -> None:
+    """Pictures come back in the order of the request, and a fault says where it stands."""
+    loader = Loader()
+    good = Source("data:image/bmp;base64," + PPM, "messages[0].content[0]", low_detail=False, bare=False)
+    bad = Source("data:image/png;base64,AAAA", "messages[0].content[1]", low_detail=False, bare=False)
+    assert len(await loader.load([good, good], Images())) == 2
+    assert await loader.load([], Images()) == []
+    with pytest.raises(MediaError) as caught:
+        await loader.load([good, bad, good], Images())
+    assert (caught.value.code, caught.value.param) == ("invalid_image_format", "messages[0].content[1]")
+    await loader.close()
