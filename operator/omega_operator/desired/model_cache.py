@@ -14,6 +14,12 @@ from omega_schema.source import HubSource
 ATTEMPTS = 4
 """Times that a download is begun. Each goes on where the one before it ended."""
 
+_USELESS = {
+    "action": "FailJob",
+    "onExitCodes": {"containerName": labels.DOWNLOAD, "operator": "In", "values": [2]},
+}
+"""Exit code 2 of the server's commands: the user's fault, where trying again is useless."""
+
 
 def volume_claim(resource: OmegaVLMDeployment, cache: ModelCache, settings: Settings) -> Manifest:
     """The volume, shared by the replicas on all nodes."""
@@ -27,6 +33,7 @@ def download(resource: OmegaVLMDeployment, source: HubSource, settings: Settings
     """The Job that fills the volume, on any node: a download needs no GPU."""
     spec = {
         "backoffLimit": ATTEMPTS - 1,
+        "podFailurePolicy": {"rules": [_USELESS]},
         "podReplacementPolicy": "Failed",
         "template": _template(resource, source, settings),
     }
@@ -74,7 +81,7 @@ def _container(resource: OmegaVLMDeployment, source: HubSource, settings: Settin
         "name": labels.DOWNLOAD,
         "image": spec.image or settings.server_image,
         "imagePullPolicy": spec.pod.image_pull_policy,
-        "args": ["download", source.repo, "--revision", source.revision, "--directory", target],
+        "args": ["download", "--repo", source.repo, "--revision", source.revision, "--target", target],
         "env": [{"name": "HOME", "value": "/tmp"}, *(dict(one) for one in spec.pod.env if one["name"] != "HOME")],  # noqa: S108
         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}},
         "terminationMessagePolicy": "FallbackToLogsOnError",

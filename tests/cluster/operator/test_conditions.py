@@ -97,6 +97,6 @@ async def test_a_change_that_is_refused_at_admission(world: Any, kubectl: Callab
     await world.until_condition("Ready", "True", "ScaledToZero")
     before = (await world.get(RESOURCE, "vl"))["status"]["config"]["desired"]
     patch = json.dumps({"spec": {"images": {"maxSize": -1}}})
-    with pytest.raises(pytest.fail.Exception, match="images.maxSize"):
+    with pytest.raises(pytest.fail.Exception, match=r"images\.maxSize"):
         kubectl("patch", "ovlm", "vl", "--namespace", world.namespace, "--type=merge", f"--patch={patch}")
     assert (await world.get(RESOURCE, "vl"))["status"]["config"]["desired"] == before
