@@ -56,6 +56,16 @@ def test_a_checkpoint_is_converted_by_marking_and_saving_it(exp, tmp_path):
     assert_same(tmp_path, exp.model.state_dict())
 
 
+def test_an_unknown_mark_is_refused(exp, tmp_path):
+    """A layout that nobody here can read is an error in one line, not a guess."""
+    shutil.copytree(exp.path, tmp_path, dirs_exist_ok=True)
+    content = json.loads((tmp_path / "config.json").read_text())
+    content["text_config"]["experts_layout"] = "transformers-6"
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(loader.ModelError, match="experts_layout is 'transformers-6', but can only be 'transformers-5'"):
+        loader.load(str(tmp_path), "float32", "cpu")
+
+
 def test_the_processor_is_saved_so_that_it_loads_again(exp, tmp_path):
     """A processor that was loaded and saved has the same classes and the same settings."""
     exp.processor.save_pretrained(tmp_path)

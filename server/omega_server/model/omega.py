@@ -86,6 +86,11 @@ class Omega17VLExpTextConfig(Qwen3VLMoeTextConfig):
     tie_word_embeddings: bool = False  # as in the fork; the official text configuration says True
     experts_layout: str | None = None
 
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.experts_layout not in {None, MODEL_LAYOUT}:
+            raise ValueError(f"experts_layout is {self.experts_layout!r}, but can only be {MODEL_LAYOUT!r} or absent")
+        super().__post_init__(**kwargs)
+
 
 class Omega17VLExpVisionConfig(Qwen3VLMoeVisionConfig):
     """Vision encoder of the mixture-of-experts family."""
