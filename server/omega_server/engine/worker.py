@@ -49,7 +49,7 @@ def main(config: WorkerConfig, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the router decides what it means
     logging.basicConfig(level=config.log_level, format=f"%(asctime)s %(levelname)s engine {config.index}: %(message)s")
     boot = config.boot
-    torch.set_num_threads(max(1, memory.cpu_cores() // boot.engines) if boot.device == "cpu" else 1)
+    torch.set_num_threads(_threads(boot))
     torch.set_num_interop_threads(1)
     inbox: queue.SimpleQueue[Submit | Abort | Update | Stop] = queue.SimpleQueue()
     attached: dict[int, Prompt] = {}
@@ -61,6 +61,14 @@ def main(config: WorkerConfig, pipe: Connection) -> None:
         return
     pipe.send(Ready(engine.scheduler.max_length, _load(engine, memory.resident_bytes())))
     _Loop(engine, inbox, attached, pipe).run()
+
+
+def _threads(boot: BootConfig) -> int:
+    """Threads of torch on the CPU: this engine's part of the cores, or what OMP_NUM_THREADS says."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    return max(1, memory.cpu_cores() // boot.engines) if boot.device == "cpu" else 1
 
 
 def _engine(config: WorkerConfig) -> Engine:
