@@ -1,0 +1,234 @@
+"""Chat as OpenAI's own client does it, with pictures, whole and as a stream."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from demo_server import KEY, Configured, circle, shown, uri
+from openai import APIStatusError, AsyncOpenAI, NotFoundError, OpenAI
+
+COLOURS = ("red", "green", "blue", "yellow")
+
+
+@pytest.fixture
+def client(server: Configured) -> OpenAI:
+    """OpenAI's client."""
+    return OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0)
+
+
+def ask(client: OpenAI, content: Any, **fields: Any) -> Any:
+    """A whole answer, greedy unless told otherwise."""
+    messages = [{"role": "user", "content": content}]
+    return client.chat.completions.create(model="demo", messages=messages, **{"temperature": 0, **fields})
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_picture(client: OpenAI, colour: str) -> None:
+    """The right answer about a picture."""
+    answer = ask(client, shown(uri(circle(colour))))
+    assert answer.choices[0].message.content == colour
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.model == "demo"
+
+
+def test_original_form(server: Configured) -> None:
+    """The original system's {"type": "image"} takes base64 with and without a data: head, and needs no model name."""
+    for source in (uri(circle("blue")), base64.b64encode(circle("blue")).decode()):
+        content = [{"type": "image", "image": source}, {"type": "text", "text": "What colour is the circle?"}]
+        answer = server.chat(content, max_tokens=16, top_p=0.95, top_k=50, seed=42, length_penalty=1.0)
+        assert answer.json()["choices"][0]["message"]["content"] == "blue"
+
+
+def test_stream(client: OpenAI) -> None:
+    """A stream has one id, says the role first, gives the same text, then reason, usage and an end."""
+    whole = ask(client, shown(uri(circle("green"))))
+    chunks = list(ask(client, shown(uri(circle("green"))), stream=True, stream_options={"include_usage": True}))
+    assert len({(chunk.id, chunk.created, chunk.object) for chunk in chunks}) == 1
+    assert chunks[0].choices[0].delta.role == "assistant"
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1])
+    assert text == whole.choices[0].message.content
+    reasons = [chunk.choices[0].finish_reason for chunk in chunks[:-1]]
+    assert reasons == [None] * (len(reasons) - 1) + ["stop"]
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
+
+
+def test_raw_stream(server: Configured) -> None:
+    """On the wire each event is one line of data and an empty line, and the last word is [DONE]."""
+    body = {"messages": [{"role": "user", "content": "hello"}], "stream": True, "max_tokens": 4}
+    with server.client.stream("POST", "/v1/chat/completions", json=body) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        events = response.read().decode().split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    for event in events[:-2]:
+        chunk = json.loads(event.removeprefix("data: "))
+        assert chunk["object"] == "chat.completion.chunk"
+        assert "usage" not in chunk
+
+
+async def test_async_client(server: Configured) -> None:
+    """The asynchronous client streams too."""
+    async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": shown(uri(circle("red")))}]
+        stream = await client.chat.completions.create(model="demo", messages=messages, stream=True, temperature=0)
+        assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == "red"
+
+
+def test_usage(server: Configured, client: OpenAI) -> None:
+    """What is charged is what apply_template announced, pictures included."""
+    content = [*shown(uri(circle("red"))), *shown(uri(circle("blue")), "And this?")]
+    body = {"messages": [{"role": "user", "content": content}]}
+    announced = server.client.post("/v1/apply_template", json=body).json()
+    usage = ask(client, content, max_tokens=3).usage
+    assert usage.prompt_tokens == announced["prompt_tokens"]
+    details = usage.prompt_tokens_details.model_dump()
+    assert details["image_tokens"] == sum(announced["image_tokens"])
+    assert usage.completion_tokens <= 3
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    assert announced["prompt"].count("<|image_pad|>") == 2
+
+
+def test_order(server: Configured) -> None:
+    """Text and pictures stay in the order in which they were sent."""
+    picture = {"type": "image_url", "image_url": {"url": uri(circle("red"))}}
+    content = [{"type": "text", "text": "one"}, picture, {"type": "text", "text": "two"}, picture]
+    prompt = server.client.post("/v1/apply_template", json={"messages": [{"role": "user", "content": content}]}).json()
+    placeholder = "<|vision_start|><|image_pad|><|vision_end|>"
+    assert f"one{placeholder}two{placeholder}" in prompt["prompt"]
+
+
+def test_choices(client: OpenAI) -> None:
+    """Several choices come with one request, and a seed makes them repeatable."""
+    many = {"n": 3, "temperature": 1.5, "seed": 7, "max_tokens": 8, "top_k": 0, "top_p": 1.0}
+    extra = {"top_k": many.pop("top_k")}
+    first, second = (ask(client, "hello", extra_body=extra, **many) for _ in range(2))
+    texts = [choice.message.content for choice in first.choices]
+    assert [choice.index for choice in first.choices] == [0, 1, 2]
+    assert texts == [choice.message.content for choice in second.choices]
+    alone = ask(client, "hello", extra_body=extra, **{**many, "n": 1})
+    assert alone.choices[0].message.content == texts[0]
+
+
+def test_lengths(client: OpenAI) -> None:
+    """An answer that is cut off says so, and min_tokens keeps it going."""
+    cut = ask(client, shown(uri(circle("red")), "Describe this image."), max_tokens=1)
+    assert cut.choices[0].finish_reason == "length"
+    assert cut.usage.completion_tokens == 1
+    long = ask(client, shown(uri(circle("red"))), max_completion_tokens=12, extra_body={"min_tokens": 12})
+    assert long.usage.completion_tokens == 12
+
+
+def test_stop(client: OpenAI) -> None:
+    """A text ends before its stop string, which is never shown, streamed or not."""
+    content = shown(uri(circle("red")), "Describe this image.")
+    whole = ask(client, content).choices[0].message.content
+    assert len(whole) > 4
+    stop = whole[2:5]
+    expected = whole[: whole.index(stop)]
+    cut = ask(client, content, stop=[stop, "never"])
+    assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == (expected, "stop")
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in ask(client, content, stop=stop, stream=True))
+    assert streamed == expected
+
+
+def test_logprobs(client: OpenAI) -> None:
+    """Each token comes with its probability and the likeliest others; together their bytes are the text."""
+    answer = ask(client, shown(uri(circle("red"))), logprobs=True, top_logprobs=3)
+    content = answer.choices[0].logprobs.content
+    assert len(content) == answer.usage.completion_tokens
+    for item in content:
+        assert item.logprob <= 0
+        assert len(item.top_logprobs) == 3
+        assert item.top_logprobs[0].logprob == max(other.logprob for other in item.top_logprobs)
+    assert b"".join(bytes(item.bytes) for item in content).startswith(b"red")
+    assert ask(client, "hello", max_tokens=1).choices[0].logprobs is None
+
+
+def test_bias(client: OpenAI) -> None:
+    """A banned token does not come."""
+    answer = ask(client, shown(uri(circle("red"))), logprobs=True)
+    token = answer.choices[0].logprobs.content[0].token
+    assert token == "red"
+    biased = ask(client, shown(uri(circle("red"))), logit_bias={str(token_of(client, "red")): -100}, max_tokens=4)
+    assert not biased.choices[0].message.content.startswith("red")
+
+
+def token_of(_client: OpenAI, word: str) -> int:
+    """The id of a word in the demo model's vocabulary."""
+    from demo_server import ROOT
+
+    vocabulary = json.loads((ROOT / "demo" / "model" / "tokenizer.json").read_text())["model"]["vocab"]
+    return int(vocabulary[word])
+
+
+def test_detail(server: Configured) -> None:
+    """Low detail is a smaller picture; the model's own bounds still hold."""
+    for detail in ("low", "high", "auto"):
+        assert server.chat(shown(uri(circle("red")), detail=detail)).json()["choices"][0]["message"]["content"] == "red"
+
+
+def test_conversation(client: OpenAI) -> None:
+    """A second turn after a system message, with the client's own message object sent back."""
+    first = ask(client, shown(uri(circle("red"))))
+    messages: Any = [
+        {"role": "system", "content": "You see shapes."},
+        {"role": "user", "content": shown(uri(circle("red")))},
+        first.choices[0].message.model_dump(),
+        {"role": "user", "content": "What colour is the circle?"},
+    ]
+    answer = client.chat.completions.create(model="demo", messages=messages, temperature=0)
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def test_models(client: OpenAI) -> None:
+    """There is one model, by name."""
+    (only,) = client.models.list().data
+    assert (only.id, only.object) == ("demo", "model")
+    assert client.models.retrieve("demo").id == "demo"
+    with pytest.raises(NotFoundError):
+        client.models.retrieve("org/other")
+
+
+def test_errors_reach_the_client(client: OpenAI) -> None:
+    """OpenAI's client sees code and param of a refusal."""
+    with pytest.raises(APIStatusError) as caught:
+        ask(client, "hello", temperature=9)
+    assert (caught.value.status_code, caught.value.code, caught.value.param) == (  # type: ignore[attr-defined]
+        400,
+        "decimal_above_max_value",
+        "temperature",
+    )
+
+
+def test_request_id(server: Configured) -> None:
+    """A client's own id comes back and is in the log; a bad one is replaced."""
+    answer = server.client.get("/v1/models", headers={"X-Request-Id": "my-id-42"})
+    assert answer.headers["x-request-id"] == "my-id-42"
+    assert "my-id-42" in server.log.read_text()
+    replaced = server.client.get("/v1/models", headers={"X-Request-Id": "bad id\tx"})
+    assert replaced.headers["x-request-id"].isalnum()
+
+
+def test_health_and_metrics(server: Configured) -> None:
+    """What the server says about itself: the original's settings, its engines, and counters that count."""
+    health = server.client.get("/health").json()
+    assert health["status"] == "ready"
+    assert health["vlm_config"]["max_image_size"] == 1024
+    assert health["vlm_config"]["max_model_length"] == 4096
+    assert health["engines"][0]["state"] == "ready"
+
+    def value(name: str) -> float:
+        lines = server.client.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name) and not line.startswith("#"))
+
+    names = ("omega_request_success_total", "omega_prompt_tokens_total", "omega_generation_tokens_total",
+             "omega_time_to_first_token_seconds_count", "omega_e2e_request_latency_seconds_count",
+             "omega_inter_token_latency_seconds_count")  # fmt: skip
+    before = {name: value(name) for name in names}
+    usage = server.chat("hello", max_tokens=3, min_tokens=3).json()["usage"]
+    grown = {name: value(name) - before[name] for name in names}
+    assert grown == dict(zip(names, (1, usage["prompt_tokens"], 3, 1, 1, 2), strict=True))
+    assert value("omega_num_requests_running") == 0
+    assert value("omega_num_requests_waiting") == 0
+    assert value("omega_kv_cache_usage_perc") <= 1

@@ -1,0 +1,103 @@
+"""A server's life: it loads, loses an engine, drains and ends; or it says in one line why it cannot begin."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from demo_server import ROOT, Server, start, start_only, until
+
+HELLO = {"messages": [{"role": "user", "content": "hello"}]}
+LONG = {**HELLO, "min_tokens": 2500, "max_tokens": 2500, "stream": True}
+
+
+def refused(server: Server) -> tuple[int, str]:
+    """Status and code with which the server refuses a request now."""
+    response = server.client.post("/v1/chat/completions", json=HELLO)
+    return response.status_code, response.json().get("error", {}).get("code", "")
+
+
+def test_life(tmp_path: Path) -> None:
+    """Rows 60 and 62: not ready while loading, a broken stream says so, a stopping server finishes what it began."""
+    server = start(tmp_path, LOG_FORMAT="json", DRAIN_SECONDS="60")
+    try:
+        # It listens long before the model is there.
+        assert server.client.get("/live").json()["status"] == "loading"
+        loading = server.client.post("/v1/chat/completions", json=HELLO)
+        assert (loading.status_code, loading.json()["error"]["code"]) == (503, "not_ready")
+        assert int(loading.headers["retry-after"]) >= 1
+        until(server.ready)
+
+        # An engine that dies under a stream ends it with an error, and comes back.
+        with server.client.stream("POST", "/v1/chat/completions", json=LONG) as response:
+            lines = response.iter_lines()
+            assert next(lines).startswith("data: ")
+            (engine,) = server.client.get("/health").json()["engines"]
+            os.kill(engine["pid"], signal.SIGKILL)
+            rest = [line for line in lines if line]
+        assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "engine_failed"
+        until(server.ready)
+        assert server.client.post("/v1/chat/completions", json=HELLO).status_code == 200
+
+        # SIGTERM: no new work, the old work is finished, then the end.
+        with server.client.stream("POST", "/v1/chat/completions", json=LONG) as response:
+            lines = response.iter_lines()
+            next(lines)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            ready = httpx.get(f"{server.url}/ready", trust_env=False)
+            assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+            assert httpx.get(f"{server.url}/live", trust_env=False).status_code == 200
+            assert refused(server) == (503, "not_ready")
+            rest = [line for line in lines if line]
+        assert rest[-1] == "data: [DONE]"
+        assert server.process.wait(60) == 0
+    finally:
+        server.process.kill()
+        server.client.close()
+    entries = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert {"request_id", "status", "path"} <= next(entry for entry in entries if entry.get("status") == 200).keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "reason"),
+    [
+        (["--nonsense"], {}, "--nonsense"),
+        ([], {"MAX_BATCH_SIZE": "none"}, "MAX_BATCH_SIZE"),
+        ([], {"MAX_BATCH_SIZE": "0"}, "MAX_BATCH_SIZE"),
+        ([], {"CONFIG_FILE": "missing.json"}, "CONFIG_FILE"),
+        ([], {"API_KEYS_DIR": "missing"}, "API_KEYS_DIR"),
+        (["--model-path", "missing"], {}, "missing is not a checkpoint"),
+        (["--gpu-count", "0", "--device", "cuda"], {}, "--device cpu"),
+        (["--port", "1", "--host", "203.0.113.1"], {}, "cannot listen"),
+    ],
+)
+def test_bad_settings(tmp_path: Path, flags: list[str], environment: dict[str, str], reason: str) -> None:
+    """The user's fault is one line and exit code 2."""
+    process = start_only(tmp_path, *flags, **environment)
+    try:
+        assert process.wait(120) == 2
+    finally:
+        process.kill()
+    log = (tmp_path / "server.log").read_text()
+    last = log.splitlines()[-1]
+    assert last.startswith("omega-server: ")
+    assert reason in last
+    assert "Traceback" not in log
+
+
+def test_damaged_checkpoint(tmp_path: Path) -> None:
+    """Weights that cannot be read are the user's fault too, found while loading."""
+    model = tmp_path / "model"
+    shutil.copytree(ROOT / "demo" / "model", model)
+    (model / "model.safetensors").write_bytes(b"broken")
+    process = start_only(tmp_path, "--model-path", str(model))
+    try:
+        assert process.wait(300) == 2
+    finally:
+        process.kill()
+    assert (tmp_path / "server.log").read_text().splitlines()[-1].startswith("omega-server: the model at")
