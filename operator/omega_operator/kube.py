@@ -31,10 +31,13 @@ class _Written:
     """What the server made of our last write."""
 
     digest: str
-    seen: Manifest
-    """The fields of our manifest, in the server's words: 1000m comes back as 1."""
+    """Of our manifest."""
 
-    answer: Manifest
+    seen: str
+    """Of the fields of our manifest in the server's words: 1000m comes back as 1."""
+
+    answer: Manifest | None
+    """The whole object, until the cache is as far."""
 
 
 @dataclass
@@ -61,16 +64,22 @@ class Kube:
     def freshest(self, key: Key, ref: Ref, cached: Manifest) -> Manifest:
         """A child as the cache has it, or as our own last write left it where the cache is not as far yet."""
         written = self._written.get(key, {}).get(ref)
-        if written is None:
+        if written is None or written.answer is None:
             return cached
-        return written.answer if _version(written.answer) > _version(cached) else cached
+        if _version(written.answer) > _version(cached):
+            return written.answer
+        written.answer = None
+        return cached
 
     def freshest_resource(self, key: Key, cached: Manifest) -> Manifest:
         """A resource with the status that we wrote last, where the cache is not as far yet."""
         written = self._statuses.get(key)
-        if written is None or written["metadata"]["uid"] != cached["metadata"]["uid"]:
+        if written is None:
             return cached
-        return cached | {"status": written.get("status", {})} if _version(written) > _version(cached) else cached
+        if written["metadata"]["uid"] == cached["metadata"]["uid"] and _version(written) > _version(cached):
+            return cached | {"status": written.get("status", {})}
+        del self._statuses[key]
+        return cached
 
     async def nodes(self) -> tuple[Node, ...] | None:
         """The nodes with what is free on them, a few seconds old at most; None where we may not look."""
@@ -110,7 +119,7 @@ class Kube:
         if observed is None:
             await self._check_name(ref, key.namespace, uid)
         answer = await self._patch(ref.kind.path(key.namespace, ref.name), manifest, APPLY)
-        written[ref] = _Written(digest, ownership.project(answer, manifest), answer)
+        written[ref] = _Written(digest, _digest(ownership.project(answer, manifest)), answer)
         return answer
 
     async def prune(self, namespace: str, ref: Ref, child: Manifest) -> None:
@@ -198,4 +207,8 @@ def _is_current(observed: Manifest, manifest: Manifest, written: _Written | None
         return False
     if ownership.contains(observed, manifest):
         return True
-    return written is not None and written.digest == digest and ownership.project(observed, manifest) == written.seen
+    return (
+        written is not None
+        and written.digest == digest
+        and _digest(ownership.project(observed, manifest)) == written.seen
+    )
