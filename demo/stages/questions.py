@@ -56,7 +56,7 @@ def _plain(text: str) -> str:
 def read() -> list[Question]:
     """The questions of demo/pictures/questions.json."""
     entries = json.loads((PICTURES / "questions.json").read_text())
-    return [Question(entry["file"], entry["question"], tuple(entry["accepted"])) for entry in entries]
+    return [Question(entry["file"], entry["question"], (entry["answer"],)) for entry in entries]
 
 
 def ask_all(console: Console, address: str, model: str) -> tuple[int, int]:
