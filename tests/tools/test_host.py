@@ -6,11 +6,12 @@ import base64
 import json
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from cluster import cgroups, gpus, mounts, network, node, pki
+from cluster import cgroups, gpus, lifecycle, mounts, network, node, pki
 from cluster.places import Places
 
 HYBRID = """\
@@ -86,6 +87,18 @@ def test_advertised_gpus() -> None:
     assert gpus.advertised(None) == 0
     assert gpus.advertised({"status": {}}) == 0
     assert gpus.advertised(gpus.fake_node("fake-0", 8)) == 8
+
+
+def test_an_old_report_does_not_make_a_node_ready() -> None:
+    """What a kubelet said before it was started anew does not count."""
+    condition = {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T12:00:00Z"}
+    found = {"status": {"conditions": [condition]}}
+    assert lifecycle.is_ready(found)
+    assert lifecycle.is_ready(found, datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC))
+    assert not lifecycle.is_ready(found, datetime(2026, 1, 1, 12, 0, 1, tzinfo=UTC))
+    assert not lifecycle.is_ready({"status": {"conditions": [{**condition, "status": "Unknown"}]}})
+    assert not lifecycle.is_ready({"status": {}})
+    assert not lifecycle.is_ready(None)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,9 @@ def up(fake_nodes: int = 0, gpus_per_node: int = 8) -> None:
     host_packages.ensure()
     go_tools.ensure((*go_tools.FOR_THE_NODE, *(("kwok",) if fake_nodes else ())))
     with locked(LOCK):
-        if not _of_this_boot():
-            _need_no_other_kubelet()
-            _clear()
-            shutil.rmtree(PLACES.log, ignore_errors=True)
-            PLACES.run.mkdir(parents=True)
-            BOOT.write_text(processes.boot_id())
-        cgroups.create()
-        network.create()
+        if not (_of_this_boot() and network.is_there()):
+            _begin()
+        network.let_out()
         pki.ensure(PLACES.state / "pki")
         node.write_configs()
         _start(control_plane.etcd(), node.containerd())
@@ -51,10 +47,11 @@ def up(fake_nodes: int = 0, gpus_per_node: int = 8) -> None:
         images.ensure_pause()
         _wait_for_api_server()
         apply(node.DNS_ROLE)
-        _start(
-            control_plane.controller_manager(), control_plane.scheduler(), node.kubelet(), node.kube_proxy(), node.dns()
-        )
-        wait_until(_is_ready, "the node to become Ready", 120, pause=0.3)
+        before = datetime.now(UTC).replace(microsecond=0)
+        _start(control_plane.controller_manager(), control_plane.scheduler(), node.kube_proxy(), node.dns())
+        # What the API says of the node may still be the word of a kubelet that has died since.
+        since = before if _start(node.kubelet()) else None
+        wait_until(lambda: _is_ready(since), "the node to become Ready", 120, pause=0.3)
         gpus.advertise(gpus_per_node)
         if fake_nodes:
             _start(gpus.kwok())
@@ -66,6 +63,17 @@ def up(fake_nodes: int = 0, gpus_per_node: int = 8) -> None:
             if fake_nodes or name != "kwok":
                 processes.check_alive(name)
     say(f"the cluster is up: KUBECONFIG={PLACES.kubeconfig}")
+
+
+def _begin() -> None:
+    """Clear away what is left of another cluster, and lay the ground for a new one."""
+    _need_no_other_kubelet()
+    _clear()
+    shutil.rmtree(PLACES.log, ignore_errors=True)
+    PLACES.run.mkdir(parents=True)
+    BOOT.write_text(processes.boot_id())
+    cgroups.create()
+    network.create()
 
 
 def down() -> None:
@@ -83,10 +91,8 @@ def status() -> bool:
         print(f"{name:<24} {f'running, pid {known.pid}' if known else 'not running'}")
     complete = all(known for name, known in alive.items() if name != "kwok")
     found = find("node", NODE) if alive["kube-apiserver"] else None
-    print(
-        f"node {NODE:<19} {'Ready' if found and _ready_condition(found) else 'not Ready'}, {gpus.advertised(found)} GPUs"
-    )
-    return complete and found is not None and _ready_condition(found)
+    print(f"node {NODE:<19} {'Ready' if is_ready(found) else 'not Ready'}, {gpus.advertised(found)} GPUs")
+    return complete and is_ready(found)
 
 
 def _need_linux_root() -> None:
@@ -112,10 +118,12 @@ def _of_this_boot() -> bool:
     return BOOT.exists() and BOOT.read_text() == processes.boot_id()
 
 
-def _start(*daemons: Daemon) -> None:
-    for daemon in daemons:
-        if processes.ensure(daemon, cgroups.daemons()):
-            say(f"{daemon.name} started")
+def _start(*daemons: Daemon) -> bool:
+    """Start those of ``daemons`` that do not run as they should; whether there was one."""
+    started = [daemon.name for daemon in daemons if processes.ensure(daemon, cgroups.daemons())]
+    if started:
+        say(f"started {', '.join(started)}")
+    return bool(started)
 
 
 def _containerd_answers() -> bool:
@@ -132,15 +140,21 @@ def _wait_for_api_server() -> None:
     wait_until(ready, "the API server to become ready", 120)
 
 
-def _is_ready() -> bool:
+def _is_ready(since: datetime | None) -> bool:
     processes.check_alive("kubelet")
-    found = find("node", NODE)
-    return found is not None and _ready_condition(found)
+    return is_ready(find("node", NODE), since)
 
 
-def _ready_condition(found: dict[str, Any]) -> bool:
-    conditions = found["status"].get("conditions", [])
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+def is_ready(found: dict[str, Any] | None, since: datetime | None = None) -> bool:
+    """Whether the node ``found`` is Ready, by a report that is not older than ``since``."""
+    if found is None:
+        return False
+    ready = [condition for condition in found["status"].get("conditions", []) if condition["type"] == "Ready"]
+    return any(
+        condition["status"] == "True"
+        and (since is None or datetime.fromisoformat(condition["lastHeartbeatTime"]) >= since)
+        for condition in ready
+    )
 
 
 def _has_default_account() -> bool:

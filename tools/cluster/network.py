@@ -48,15 +48,17 @@ def _network(destination: str) -> IPv4Network:
     return network
 
 
+def is_there() -> bool:
+    """Whether the namespace exists and the last step of ``create`` towards it was taken."""
+    return _is_mounted() and str(SERVICES) in run("ip", "-4", "route")
+
+
 def create() -> None:
-    """Make the namespace and the way to it, unless both are there.
+    """Make the namespace and the way to it.
 
     Raises:
         ClusterError: if the host already has a route into one of our networks.
     """
-    if _exists():
-        return
-    remove()
     if taken := overlapping(json.loads(run("ip", "-4", "-json", "route"))):
         raise ClusterError(
             f"this machine already routes {', '.join(taken)}, which overlaps the cluster's {LINK}, {PODS} or {SERVICES}"
@@ -73,16 +75,16 @@ def create() -> None:
     run(*inside("sh", "-c", f"echo 1 > {FORWARDING}"))
     for network in (PODS, SERVICES):
         run("ip", "route", "add", str(network), "via", str(NODE_ADDRESS))
-    FORWARDING_BEFORE.write_text(FORWARDING.read_text())
-    FORWARDING.write_text("1")
+
+
+def let_out() -> None:
+    """Have the host pass on what pods send further out; a firewall that starts anew forgets that."""
+    if FORWARDING.read_text().strip() == "0":
+        FORWARDING_BEFORE.write_text(FORWARDING.read_text())
+        FORWARDING.write_text("1")
     for table, chain, rule in RULES:
-        run("iptables", "-w", "-t", table, "-I", chain, *rule)
-
-
-def _exists() -> bool:
-    """Whether the last step of ``create`` was taken and nothing was undone since."""
-    table, chain, rule = RULES[-1]
-    return _is_mounted() and succeeds("iptables", "-w", "-t", table, "-C", chain, *rule)
+        if not succeeds("iptables", "-w", "-t", table, "-C", chain, *rule):
+            run("iptables", "-w", "-t", table, "-I", chain, *rule)
 
 
 def _is_mounted() -> bool:
@@ -94,11 +96,11 @@ def _mountinfo() -> list[str]:
 
 
 def remove() -> None:
-    """Undo ``create``, and as much of it as was done."""
+    """Undo ``create`` and ``let_out``, and as much of them as was done."""
     for table, chain, rule in RULES:
         while succeeds("iptables", "-w", "-t", table, "-D", chain, *rule):
             pass
-    if Path(f"/sys/class/net/{HOST_INTERFACE}").exists():
+    if succeeds("ip", "link", "show", "dev", HOST_INTERFACE):
         run("ip", "link", "delete", HOST_INTERFACE)
     if FORWARDING_BEFORE.exists():
         FORWARDING.write_text(FORWARDING_BEFORE.read_text())

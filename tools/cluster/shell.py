@@ -84,5 +84,9 @@ def locked(file: Path) -> Iterator[None]:
     """Keep everyone else who locks ``file`` waiting; the lock ends with its process at the latest."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that holds {file}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
