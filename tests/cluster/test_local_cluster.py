@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import mounts
+from cluster import go_tools, images, mounts
 from cluster.places import PLACES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +60,7 @@ spec:
     image: {image}
     imagePullPolicy: Never
     workingDir: /data
-    resources: {{limits: {{nvidia.com/gpu: "8"}}}}
+    resources: {{limits: {{nvidia.com/gpu: "1"}}}}
     readinessProbe: {{httpGet: {{path: /greeting, port: 8000}}, periodSeconds: 1}}
     volumeMounts: [{{name: data, mountPath: /data}}]
   volumes: [{{name: data, persistentVolumeClaim: {{claimName: data}}}}]
@@ -94,11 +94,11 @@ def image(tool: Command, cluster: Any, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_a_pod_serves_other_pods_and_the_host(kubectl: Command, namespace: str, image: str, tmp_path: Path) -> None:
-    """A pod with 8 GPUs and a volume gets ready, answers by its service's name, and shows its log."""
+    """A pod with a GPU and a volume gets ready, answers by its service's name, and shows its log."""
     manifests = PODS.format(namespace=namespace, directory=tmp_path, image=image)
     kubectl("apply", "--namespace", namespace, "--filename=-", stdin=manifests)
     try:
-        kubectl("wait", "--namespace", namespace, "--for=condition=Ready", "pod/web", "--timeout=60s")
+        kubectl("wait", "--namespace", namespace, "--for=condition=Ready", "pod/web", "--timeout=180s")
         assert (tmp_path / "greeting").read_text() == "hello\n"
         assert kubectl("logs", "--namespace", namespace, "web").startswith("serving\n")
         ask = ASK.format(namespace=namespace)
@@ -113,6 +113,16 @@ def test_a_pod_serves_other_pods_and_the_host(kubectl: Command, namespace: str, 
     finally:
         kubectl("delete", "pod", "web", "--namespace", namespace, "--wait=true")
         kubectl("delete", "persistentvolume", namespace, "--wait=false")
+
+
+def test_an_archive_becomes_an_image(tool: Command, kubectl: Command, namespace: str, tmp_path: Path) -> None:
+    """An image from a file runs without any registry."""
+    name = "localhost/omega-vlm/test-loaded:1"
+    archive = tmp_path / "image.tar"
+    archive.write_bytes(images.one_file_image(name, "program", go_tools.binary("pause").read_bytes()))
+    tool("load-image", str(archive))
+    kubectl("run", "loaded", "--namespace", namespace, f"--image={name}", "--image-pull-policy=Never")
+    kubectl("wait", "--namespace", namespace, "--for=condition=Ready", "pod/loaded", "--timeout=60s")
 
 
 def test_the_node_advertises_gpus(kubectl: Command) -> None:

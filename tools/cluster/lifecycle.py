@@ -43,7 +43,7 @@ def up(fake_nodes: int = 0, gpus_per_node: int = 8) -> None:
         node.write_configs()
         _start(control_plane.etcd(), node.containerd())
         _start(control_plane.api_server())
-        wait_until(_containerd_answers, "containerd to answer", 30)
+        wait_until(_containerd_answers, "containerd to answer", 60)
         images.ensure_pause()
         _wait_for_api_server()
         apply(node.DNS_ROLE)
