@@ -63,7 +63,7 @@ def test_a_change_of_the_code_leaves_the_requirements_alone(name: str) -> None:
     """The code comes in after the requirements, so that they need not be installed or moved again."""
     words = final_stage(name)
     installed = next(number for number, (word, value) in enumerate(words) if "pip install" in value)
-    copied = [number for number, (word, value) in enumerate(words) if word == "COPY" and "/opt/omega/code" in value]
+    copied = [number for number, (word, value) in enumerate(words) if word == "COPY" and "--from=code" in value]
     assert copied
     assert min(copied) > installed
 
