@@ -23,6 +23,8 @@ From the machine to a running pod:
     node             containerd, kubelet, kube-proxy, DNS
     gpus             GPUs that no machine has: on the node, and on fake nodes
     images           the pause image, archives, builds
+    buildah          builds, in a store of our own
+    transfer         from that store into containerd's: only the layers that are new there
     base_image       python:3.13-slim, or its likeness made from Debian packages
     lifecycle        up, down, status: the only sequence
 """
