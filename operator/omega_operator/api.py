@@ -96,7 +96,7 @@ class Api:
         while True:
             page = query | {"limit": "500"} | ({"continue": token} if token else {})
             answer = await self.request("GET", kind.path(namespace), query=page, accept=accept)
-            found += answer["items"]
+            found += answer["items"] or []  # metadata alone of no objects at all is null
             token = answer["metadata"].get("continue", "")
             if not token:
                 return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from omega_operator import pod, rollout
-from omega_operator.capacity import Node, admits
+from omega_operator.capacity import Node, admits, fits
 from omega_operator.desired import model_cache, names
 from omega_operator.kinds import Manifest
 from omega_operator.observed import Observed
@@ -23,6 +23,9 @@ PULL_FAILURES = frozenset(
         "RegistryUnavailable",
     }
 )
+_FITTING = re.compile("didn't|untolerated|affinity|topology|volume")
+"""What the scheduler says when a node is refused for more than what is free on it."""
+
 LONGEST = 600
 """Longest quotation from elsewhere, in characters."""
 
@@ -105,10 +108,16 @@ def _scheduling(resource: OmegaVLMDeployment, observed: Observed, one: Manifest)
     message = pod.condition(one, "PodScheduled").get("message", "")
     if missing := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
         return _missing_claim(missing[1])
-    gpu = resource.spec.gpu
-    if f"Insufficient {gpu.resource_name}" in message:
+    if _has_room(resource, observed) and not _FITTING.search(message):
+        return None  # since a moment ago, and the scheduler will see it
+    if f"Insufficient {resource.spec.gpu.resource_name}" in message:
         return Cause("InsufficientGPU", _gpu_shortage(resource, observed.nodes))
     return Cause("Unschedulable", f"no node takes the pod: {_quote(message)}")
+
+
+def _has_room(resource: OmegaVLMDeployment, observed: Observed) -> bool:
+    current = observed.child(names.deployment(resource.metadata.name))
+    return current is not None and any(fits(node, current["spec"]["template"]["spec"]) for node in observed.nodes or ())
 
 
 def _makes_room(resource: OmegaVLMDeployment, observed: Observed) -> bool:

@@ -75,17 +75,15 @@ def _since(old: dict[str, Any] | None, verdict: Verdict, now: datetime) -> str:
 
 
 def _is_news(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
-    """Reconciling says nothing that Ready does not say; a condition that begins as it should be is no news."""
-    if new["type"] == "Reconciling" or (
-        old is not None and (old["status"], old["reason"]) == (new["status"], new["reason"])
-    ):
+    """What is bad, and what is good; not what is on its way, nor what was never otherwise."""
+    if old is not None and (old["status"], old["reason"]) == (new["status"], new["reason"]):
         return False
-    if new["type"] == "Ready" and new["status"] != "True":
-        return False  # why it is not ready is told by Stalled, or will pass
-    return old is not None or _is_bad(new) or new["type"] == "Ready"
+    if new["type"] == "Stalled":
+        return new["status"] == "True" or (old is not None and old["status"] == "True")
+    return new["type"] != "Reconciling" and (new["status"] == "True" or _is_bad(new))
 
 
 def _is_bad(one: dict[str, Any]) -> bool:
     if one["type"] == "Stalled":
         return bool(one["status"] == "True")
-    return bool(one["status"] == "False") and one["reason"].endswith(("Failed", "Rejected"))
+    return bool(one["status"] == "False") and one["reason"] in {"ConfigRejected", "DownloadFailed"}

@@ -81,10 +81,10 @@ class Kube:
         del self._statuses[key]
         return cached
 
-    async def nodes(self) -> tuple[Node, ...] | None:
-        """The nodes with what is free on them, a few seconds old at most; None where we may not look."""
+    async def nodes(self, *, anew: bool) -> tuple[Node, ...] | None:
+        """The nodes with what is free on them, a few seconds old at most, or as of now; None where we may not look."""
         async with self._looked.lock:
-            if self._clock() - self._looked.at > FRESH_SECONDS:
+            if anew or self._clock() - self._looked.at > FRESH_SECONDS:
                 self._looked.nodes, self._looked.at = await self._look(), self._clock()
             return self._looked.nodes
 

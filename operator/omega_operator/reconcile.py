@@ -39,6 +39,7 @@ class Reconciler:
     ) -> None:
         """Args: what was observed, the cluster, the servers, the operator's settings, and the time in UTC."""
         self._cache, self._kube, self._pods, self._settings, self._now = cache, kube, pods, settings, now
+        self._pods_seen: dict[Key, frozenset[str]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass. Returns the seconds after which to look again without being told; None: when something changes.
@@ -51,6 +52,7 @@ class Reconciler:
         if cached is None:
             self._kube.forget(key)
             self._pods.forget(key)
+            self._pods_seen.pop(key, None)
             return None
         body = self._kube.freshest_resource(key, cached)
         if body["metadata"].get("deletionTimestamp"):
@@ -90,8 +92,14 @@ class Reconciler:
             pod_monitors=resource.spec.monitoring.pod_monitor and await self._kube.knows_pod_monitors(),
         )
         if self._needs_nodes(resource, seen):
-            return dataclasses.replace(seen, nodes=await self._kube.nodes())
+            return dataclasses.replace(seen, nodes=await self._kube.nodes(anew=self._some_pod_left(key, pods)))
         return seen
+
+    def _some_pod_left(self, key: Key, pods: tuple[Manifest, ...]) -> bool:
+        """Whether a pod of the last look is gone: then what was free a moment ago says nothing."""
+        before, now = self._pods_seen.get(key, frozenset()), frozenset(map(pod.name, pods))
+        self._pods_seen[key] = now
+        return not before <= now
 
     def _needs_nodes(self, resource: OmegaVLMDeployment, observed: Observed) -> bool:
         """All nodes and pods of a cluster are much to read: only where a decision or a sentence depends on them."""

@@ -86,6 +86,32 @@ def test_news(resource: Callable[..., OmegaVLMDeployment]) -> None:
     assert told(stalled, starting) == [("Stalled", "NotStalled", False)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "is_told"),
+    [
+        ("ConfigApplied", None, ("Unknown", "NoPods"), False),
+        ("ConfigApplied", ("Unknown", "NoPods"), ("Unknown", "NoAnswer"), False),
+        ("ConfigApplied", ("True", "Applied"), ("False", "Applying"), False),
+        ("ConfigApplied", ("False", "Applying"), ("True", "Applied"), True),
+        ("ConfigApplied", ("False", "Applying"), ("False", "ConfigRejected"), True),
+        ("ModelCached", None, ("False", "Downloading"), False),
+        ("ModelCached", ("False", "Downloading"), ("False", "DownloadFailed"), True),
+        ("Ready", None, ("True", "Ready"), True),
+        ("Ready", ("True", "Ready"), ("False", "RollingOut"), False),
+        ("Reconciling", ("False", "Current"), ("True", "RollingOut"), False),
+        ("Stalled", None, ("False", "NotStalled"), False),
+        ("Stalled", None, ("True", "Unsupported"), True),
+    ],
+)
+def test_what_is_news(kind: str, before: tuple[str, str] | None, after: tuple[str, str], is_told: bool) -> None:
+    """What is good or bad is told, what is on its way is not."""
+
+    def holds(state: tuple[str, str] | None) -> Json:
+        return {"conditions": [{"type": kind, "status": state[0], "reason": state[1], "message": ""}]} if state else {}
+
+    assert bool(conditions.transitions(holds(before), holds(after))) is is_told
+
+
 def _world(row: Json, config: str) -> Json:
     """A row in the short form of the table, written out."""
     children = list(row.get("children", []))
@@ -97,7 +123,7 @@ def _world(row: Json, config: str) -> Json:
 
 
 def _deployment(short: Json) -> Json:
-    spec = {"replicas": short.get("replicas", 1), "template": TEMPLATE}
+    spec = {"replicas": short.get("replicas", 1), "template": TEMPLATE | {"spec": short.get("template", {})}}
     if short.get("drainFirst"):
         spec["strategy"] = {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
     return {

@@ -116,7 +116,8 @@ def make_operator(
 
     yield make
     for one in made:
-        if one.process is not None and one.process.poll() is None:
+        if one.process is not None and one.process.returncode is None:
+            assert one.process.poll() is None, f"the operator has ended by itself:\n{one.log.read_text()}"
             one.process.kill()
             one.process.wait()
         assert "a defect of the operator" not in one.log.read_text(), one.log.read_text()
