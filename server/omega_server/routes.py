@@ -101,9 +101,9 @@ async def _chat_request(request: Request) -> ChatRequest:
 @router.post("/v1/chat/completions")
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation, whole or as a stream."""
-    from omega_server import chat  # noqa: PLC0415 - imports torch, which the first probes must not wait for
-
     wanted, serving = await _chat_request(request), _serving(request)
+    from omega_server import chat  # noqa: PLC0415 - with torch, which is there as soon as the server is ready
+
     job = await unless_gone(request.receive, chat.prepare(serving, wanted))
     if wanted.stream:
         return EventStream(await unless_gone(request.receive, chat.open_stream(serving, job)))
@@ -113,11 +113,11 @@ async def chat_completions(request: Request) -> Response:
 @router.post("/v1/apply_template")
 async def apply_template(request: Request) -> Response:
     """What a chat request's prompt would be; it takes the same body, and touches no engine."""
-    from omega_server import chat  # noqa: PLC0415 - as above
-
     wanted, serving = await _chat_request(request), _serving(request)
     if wanted.stream:
         raise bad_request("invalid_value", "apply_template does not stream.", "stream")
+    from omega_server import chat  # noqa: PLC0415 - as above
+
     job = await unless_gone(request.receive, chat.prepare(serving, wanted))
     return Json(chat.describe(job, await serving.prompts.render(job.turns)))
 
