@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
@@ -93,7 +94,7 @@ def load(model_path: str, dtype: str, device: str) -> Any:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise ModelError(f"the model at {model_path} does not fit into the memory of {device}") from error
         raise ModelError(f"the model at {model_path} cannot be loaded: {_one_line(error)}") from error
