@@ -23,6 +23,9 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
+_NO_SUCH_FIELD = "failed to create typed patch object"
+"""How the API server refuses an apply with an unknown field: as an error of its own."""
+
 
 class ApiError(Exception):
     """The API server answered with an error."""
@@ -137,5 +140,7 @@ def _error(status: int, text: bytes, headers: Mapping[str, str]) -> ApiError:
         message = json.loads(text)["message"]
     except (ValueError, KeyError, TypeError):
         message = f"the API server answered with status {status}"  # a proxy's page, for example
+    if status == 500 and message.startswith(_NO_SUCH_FIELD):
+        status = 422
     after = headers.get("Retry-After", "0")
     return _ERRORS.get(status, ApiError)(status, message, float(after) if after.isdigit() else 0.0)

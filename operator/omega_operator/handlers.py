@@ -3,6 +3,7 @@
 Only index and event handlers: any other kind would write kopf's annotations or finalizers into the resource.
 """
 
+import logging
 from typing import Any
 
 import kopf
@@ -45,6 +46,8 @@ def _watch(registry: kopf.OperatorRegistry, kind: Kind, queue: KeyQueue) -> None
 
 def configure(settings: kopf.OperatorSettings) -> None:
     """Watches that never give up, see only what is ours, and write nothing."""
+    # A kind that the cluster does not know may come later, as PodMonitor does: no reason to warn.
+    logging.getLogger("kopf._core.reactor.observation").setLevel(logging.ERROR)
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.networking.request_timeout = 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -89,6 +90,32 @@ async def test_what_this_release_cannot_do(world: Any) -> None:
     await world.until_condition("Stalled", "True", "Unsupported")
     await world.patch(RESOURCE, "vl", {"spec": {"model": {"quantization": "none"}}})
     await world.until_condition("Ready", "True", "ScaledToZero")
+
+
+@pytest.mark.parametrize(
+    ("pod", "words"),
+    [
+        ({"affinity": {"junk": 1}}, "affinity.junk"),
+        ({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "nope"}}}]}, "nope"),
+    ],
+    ids=["unknown field", "wrong value"],
+)
+async def test_what_the_api_server_refuses(world: Any, operator: Any, pod: dict[str, Any], words: str) -> None:
+    """A passed-through field that makes no sense is told in the API server's words, and not tried again and again."""
+    await world.create(pod=pod)
+    stalled = await world.until_condition("Stalled", "True", "Refused")
+    assert words in stalled["message"]
+    await asyncio.sleep(3)  # what follows from the children that were made
+    tries = operator.text("/metrics")
+    await asyncio.sleep(5)
+    assert _reconciles(operator.text("/metrics")) - _reconciles(tries) <= 1
+    await world.patch(RESOURCE, "vl", {"spec": {"pod": None}})
+    await world.until_condition("Ready", "True", "ScaledToZero")
+
+
+def _reconciles(metrics: str) -> int:
+    counts = [line for line in metrics.splitlines() if line.startswith("omega_operator_reconciles_total")]
+    return sum(int(float(line.split()[-1])) for line in counts)
 
 
 async def test_a_change_that_is_refused_at_admission(world: Any, kubectl: Callable[..., str]) -> None:
