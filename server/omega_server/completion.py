@@ -6,11 +6,11 @@ beginning of a stop string.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Protocol, cast
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
@@ -22,8 +22,8 @@ from omega_server.metrics import Metrics
 class Engine(Protocol):
     """What generates: the router."""
 
-    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Token, None]:
-        """Tokens of one answer. Closing the generator ends the sequence."""
+    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[Token]:
+        """Tokens of one answer, from a generator; closing it ends the sequence."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,8 @@ class Completion:
     async def _choice(self, index: int, sampling: Sampling) -> AsyncGenerator[Delta, None]:
         text = AnswerText(self._tokenizer, self._stops, sampling.min_tokens)
         timer = self._metrics.timer(self.prompt_tokens)
-        async with aclosing(self._engine.generate(self._prompt, sampling)) as tokens:
+        generator = cast("AsyncGenerator[Token, None]", self._engine.generate(self._prompt, sampling))
+        async with aclosing(generator) as tokens:
             async for token in tokens:
                 timer.token(time.monotonic())
                 self._count(token)

@@ -16,11 +16,25 @@ SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.
 class EngineLoad(Protocol):
     """What an engine says about itself."""
 
-    index: int
-    running: int
-    waiting: int
-    kv_blocks_used: int
-    kv_blocks_total: int
+    @property
+    def index(self) -> int:
+        """Which engine."""
+
+    @property
+    def running(self) -> int:
+        """Sequences being computed."""
+
+    @property
+    def waiting(self) -> int:
+        """Sequences in its queue."""
+
+    @property
+    def kv_blocks_used(self) -> int:
+        """Blocks of the KV cache that are taken."""
+
+    @property
+    def kv_blocks_total(self) -> int:
+        """Blocks of the KV cache."""
 
 
 class Timer:

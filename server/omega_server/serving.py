@@ -67,7 +67,7 @@ class Serving:
         """
         builder, router = await asyncio.to_thread(_heavy_imports)
         boot = self.settings.boot
-        self._router = router(boot, self.live.current.batching)
+        self._router = router(boot, self.live.current.batching, log_level=logging.getLogger().level)
         self._prompts, _ = await asyncio.gather(
             asyncio.to_thread(builder, boot.model_path, boot.max_length), self._router.start()
         )
