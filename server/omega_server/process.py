@@ -71,7 +71,7 @@ async def _run(settings: Settings) -> None:
     listening = asyncio.create_task(server.serve(sockets=[_listen(settings)]))
     watching = asyncio.create_task(serving.watch())
     try:
-        await _until_told(serving, told)
+        await _until_told(serving, told, {listening, watching})
     finally:
         await serving.stop()
         server.should_exit = True
@@ -89,15 +89,20 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _until_told(serving: Serving, told: asyncio.Event) -> None:
+async def _until_told(serving: Serving, told: asyncio.Event, always: set[asyncio.Task[None]]) -> None:
+    """Load and serve until told to stop, then drain. `always` are tasks that must not end before."""
     stopping = asyncio.create_task(told.wait())
     starting = asyncio.create_task(serving.start())
-    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({starting, stopping, *always}, return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
         _check(starting)
-    await stopping
+        await asyncio.wait({stopping, *always}, return_when=asyncio.FIRST_COMPLETED)
     starting.cancel()
+    broken = [task.exception() for task in always if task.done()]
     await asyncio.gather(starting, serving.drain(), asyncio.sleep(LINGER), return_exceptions=True)
+    if broken:
+        logger.error("a part that runs as long as the server ended", exc_info=broken[0])
+        raise CannotServe("the server broke; its log has the reason", 1)
 
 
 def _check(starting: asyncio.Task[None]) -> None:

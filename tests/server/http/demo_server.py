@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).parents[3]
 KEY = "right-key"
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds to load a model on a busy machine."""
 
 
@@ -59,10 +59,16 @@ class Server:
         body = {"messages": [{"role": "user", "content": content}], "temperature": 0, **fields}
         return self.client.post("/v1/chat/completions", json=body)
 
+    def end(self) -> None:
+        """End it, kindly or not."""
+        self.process.kill()
+        self.process.wait()
+        self.client.close()
+
     def stop(self) -> int:
         """End it kindly, and say how it ended."""
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(60)
+        code = self.process.wait(PATIENCE)
         self.client.close()
         return code
 

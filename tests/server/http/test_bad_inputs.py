@@ -13,6 +13,8 @@ import pytest
 from demo_server import KEY, Configured, circle, png, shown, uri
 from PIL import Image
 
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for the server
+
 PICTURE = uri(circle("red"))
 
 

@@ -8,6 +8,8 @@ import pytest
 from demo_server import KEY, Configured, circle, shown, uri
 from openai import APIStatusError, AsyncOpenAI, NotFoundError, OpenAI
 
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for the server
+
 COLOURS = ("red", "green", "blue", "yellow")
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from demo_server import ROOT, Server, start, start_only, until
+from demo_server import PATIENCE, ROOT, Server, start, start_only, until
+
+pytestmark = pytest.mark.timeout(2400)
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 LONG = {**HELLO, "min_tokens": 2500, "max_tokens": 2500, "stream": True}
@@ -57,8 +59,7 @@ def test_life(tmp_path: Path) -> None:
         assert rest[-1] == "data: [DONE]"
         assert server.process.wait(60) == 0
     finally:
-        server.process.kill()
-        server.client.close()
+        server.end()
     entries = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert {"request_id", "status", "path"} <= next(entry for entry in entries if entry.get("status") == 200).keys()
 
@@ -80,9 +81,10 @@ def test_bad_settings(tmp_path: Path, flags: list[str], environment: dict[str, s
     """The user's fault is one line and exit code 2."""
     process = start_only(tmp_path, *flags, **environment)
     try:
-        assert process.wait(120) == 2
+        assert process.wait(PATIENCE) == 2
     finally:
         process.kill()
+        process.wait()
     log = (tmp_path / "server.log").read_text()
     last = log.splitlines()[-1]
     assert last.startswith("omega-server: ")
@@ -97,7 +99,8 @@ def test_damaged_checkpoint(tmp_path: Path) -> None:
     (model / "model.safetensors").write_bytes(b"broken")
     process = start_only(tmp_path, "--model-path", str(model))
     try:
-        assert process.wait(300) == 2
+        assert process.wait(PATIENCE) == 2
     finally:
         process.kill()
+        process.wait()
     assert (tmp_path / "server.log").read_text().splitlines()[-1].startswith("omega-server: the model at")

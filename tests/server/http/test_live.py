@@ -16,6 +16,9 @@ from omega_schema.server_config import config_hash
 LONG: dict[str, Any] = {"min_tokens": 600, "max_tokens": 600}
 
 
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for the server
+
+
 @pytest.fixture
 def changed(server: Configured) -> Iterator[Configured]:
     """The server, whose configuration is put back afterwards."""
