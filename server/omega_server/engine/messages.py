@@ -4,8 +4,10 @@ Small picklable values only. Pixels do not go through the pipe: the `Submit` is 
 memory that both processes map, if the prompt has media.
 """
 
+import logging
 from dataclasses import dataclass
 
+from omega_schema.server_config import BootConfig
 from omega_server.engine.request import EngineError, Sampling, Token
 
 
@@ -81,3 +83,20 @@ class Outputs:
 
     items: tuple[tuple[int, Token | EngineError], ...]
     load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What an engine's process is started with.
+
+    Attributes:
+        boot: of the whole server.
+        index: of this engine.
+        limits: live limits at the start.
+        log_level: of the logging module.
+    """
+
+    boot: BootConfig
+    index: int
+    limits: Update
+    log_level: int = logging.INFO

@@ -10,12 +10,12 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 
-from omega_server.engine import pixels, worker
-from omega_server.engine.messages import Abort, Outputs, Ready, Refused, Stop, Submit, Update
+from omega_server.engine import pixels
+from omega_server.engine.messages import Abort, Outputs, Ready, Refused, Stop, Submit, Update, WorkerConfig
 from omega_server.engine.request import Medium
-from omega_server.engine.worker import WorkerConfig
 
 _Outgoing = tuple[Submit | Abort | Update | Stop, Sequence[Medium]]
 
@@ -43,7 +43,7 @@ class EngineProcess:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe(duplex=True)
         self._process = context.Process(
-            target=worker.main, args=(config, theirs), name=f"omega-engine-{config.index}", daemon=True
+            target=_main, args=(config, theirs), name=f"omega-engine-{config.index}", daemon=True
         )
         self._process.start()
         theirs.close()  # so that the pipe closes when the process ends
@@ -108,3 +108,11 @@ class EngineProcess:
         self._threads[0].join()
         self._pipe.close()
         self._loop.call_soon_threadsafe(self._on_end, self._process.exitcode)
+
+
+def _main(config: WorkerConfig, pipe: Connection) -> None:
+    """What the new process runs."""
+    # Only here: it imports transformers, which costs seconds that the router need not pay.
+    from omega_server.engine import worker  # noqa: PLC0415
+
+    worker.main(config, pipe)

@@ -17,12 +17,11 @@ from typing import Literal
 
 from omega_schema.resource import Batching
 from omega_schema.server_config import BootConfig
-from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Submit, Update
+from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Submit, Update, WorkerConfig
 from omega_server.engine.pixels import headers
 from omega_server.engine.process import EngineProcess
 from omega_server.engine.request import EngineError, EngineFailed, NotReady, Prompt, QueueFull, Sampling, Token
 from omega_server.engine.scheduler import check_length
-from omega_server.engine.worker import WorkerConfig
 from omega_server.model.loader import ModelError
 
 logger = logging.getLogger(__name__)
@@ -355,8 +354,15 @@ class Router:
         self._spawn(self._restart(engine, delay))
 
     async def _restart(self, engine: _Engine, delay: float) -> None:
-        await asyncio.sleep(delay)
-        self._launch(engine)
+        while True:
+            await asyncio.sleep(delay)
+            try:
+                self._launch(engine)
+            except OSError as error:
+                delay = min(max(1.0, 2 * delay), _LONGEST_BACKOFF)
+                logger.error("Engine %d cannot be started: %s; trying again in %g s", engine.index, error, delay)
+            else:
+                return
 
     async def _watch(self) -> None:
         """Kill engines that hang: the rest follows from their end."""

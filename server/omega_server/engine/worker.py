@@ -10,7 +10,6 @@ import queue
 import signal
 import threading
 import time
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
@@ -19,29 +18,12 @@ import torch
 from omega_schema.server_config import BootConfig
 from omega_server.engine import memory, pixels
 from omega_server.engine.engine import Engine, EngineLimits
-from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Stop, Submit, Update
+from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Stop, Submit, Update, WorkerConfig
 from omega_server.engine.request import EngineError, Prompt, Token
 from omega_server.model import loader
 
 BEAT_SECONDS = 0.5
 """How often an engine gives a sign of life, at least, unless a step takes longer."""
-
-
-@dataclass(frozen=True)
-class WorkerConfig:
-    """What an engine's process is started with.
-
-    Attributes:
-        boot: of the whole server.
-        index: of this engine.
-        limits: live limits at the start.
-        log_level: of the logging module.
-    """
-
-    boot: BootConfig
-    index: int
-    limits: Update
-    log_level: int = logging.INFO
 
 
 def main(config: WorkerConfig, pipe: Connection) -> None:

@@ -1,4 +1,9 @@
-"""Checkpoints to models and processors. What is wrong with a checkpoint is said in one line, for the person who named it."""
+"""Checkpoints to models and processors. What is wrong with a checkpoint is said in one line, for the person who named it.
+
+transformers is imported where it is used: it costs seconds, which whoever only handles a ModelError need not pay.
+"""
+
+# ruff: noqa: PLC0415
 
 import json
 from pathlib import Path
@@ -6,10 +11,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import logging as transformers_logging
-
-from omega_server.model import omega
 
 SUPPORTED = {
     "qwen3_vl": "Qwen3VLForConditionalGeneration",
@@ -45,15 +46,7 @@ def check(model_path: str, *, dtype: str, device: str, quantization: str = "none
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("device cuda was asked for, but no CUDA GPU is visible here: use device cpu, or add a GPU")
     path = Path(model_path)
-    config_file = path / "config.json"
-    if not path.exists():
-        raise ModelError(f"there is no model at {model_path}: the directory does not exist")
-    if not config_file.is_file():
-        raise ModelError(f"{model_path} holds no model: it has no config.json")
-    try:
-        model_type = json.loads(config_file.read_bytes()).get("model_type")
-    except (ValueError, AttributeError):
-        raise ModelError(f"{model_path} holds no model: its config.json is not a JSON object") from None
+    model_type = _model_type(path)
     if model_type not in SUPPORTED:
         raise ModelError(
             f"the model at {model_path} is of type {model_type!r}, which is not served; "
@@ -63,7 +56,7 @@ def check(model_path: str, *, dtype: str, device: str, quantization: str = "none
         raise ModelError(
             f"the model at {model_path} has no weights: there is no *.safetensors file beside its config.json"
         )
-    return str(model_type)
+    return model_type
 
 
 def load(model_path: str, dtype: str, device: str) -> Any:
@@ -82,6 +75,11 @@ def load(model_path: str, dtype: str, device: str) -> Any:
         ModelError: see `check`, or the weights cannot be read or do not belong to the config.
     """
     check(model_path, dtype=dtype, device=device.partition(":")[0])
+    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers.utils import logging as transformers_logging
+
+    from omega_server.model import omega
+
     omega.register()
     transformers_logging.disable_progress_bar()
     try:
@@ -112,11 +110,28 @@ def load_processor(model_path: str) -> Any:
     Raises:
         ModelError: the checkpoint has none that can be read.
     """
-    omega.register()
+    from transformers import AutoProcessor
+
+    if _model_type(Path(model_path)).startswith("omega"):
+        from omega_server.model import omega
+
+        omega.register()
     try:
         return AutoProcessor.from_pretrained(model_path, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"the processor of the model at {model_path} cannot be loaded: {_one_line(error)}") from error
+
+
+def _model_type(path: Path) -> str:
+    config_file = path / "config.json"
+    if not path.exists():
+        raise ModelError(f"there is no model at {path}: the directory does not exist")
+    if not config_file.is_file():
+        raise ModelError(f"{path} holds no model: it has no config.json")
+    try:
+        return str(json.loads(config_file.read_bytes()).get("model_type"))
+    except (ValueError, AttributeError):
+        raise ModelError(f"{path} holds no model: its config.json is not a JSON object") from None
 
 
 def _one_line(error: Exception) -> str:

@@ -17,18 +17,18 @@ def ids(outputs):
 def test_an_abort_frees_everything_at_once(dense, dense_cases, run):
     """Waiting, half prefilled or answering: after an abort nothing of the request is left, and others are untouched."""
     long, *others = sorted(dense_cases, key=lambda case: -len(case.expected))
-    wide = max(others, key=lambda case: len(case.prompt.token_ids))
-    engine = dense.engine(token_budget=len(long.prompt.token_ids), max_batch_size=3)
+    wide = Prompt(tuple(range(100, 160)))
+    engine = dense.engine(max_batch_size=3)
     engine.submit(0, long.prompt, Sampling(16))
     got = [token for _, token in engine.step()]
     engine.submit(1, others[0].prompt, Sampling(16))
     got += [token for number, token in engine.step() if number == 0]
     engine.scheduler.limits = replace(engine.scheduler.limits, token_budget=8)
     for number in (2, 3, 4):
-        engine.submit(number, wide.prompt, Sampling(16))
+        engine.submit(number, wide, Sampling(16))
     got += [token for number, token in engine.step() if number == 0]
     assert [s.id for s in engine.scheduler.waiting] == [3, 4]
-    assert 0 < engine.scheduler.running[-1].computed < len(wide.prompt.token_ids)
+    assert 0 < engine.scheduler.running[-1].computed < len(wide.token_ids)
     for number in (1, 2, 3, 4, 12345):
         engine.abort(number)
     assert [s.id for s in engine.scheduler.running] == [0]
