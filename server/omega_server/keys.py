@@ -36,7 +36,7 @@ class Keyring:
 
     async def watch(self) -> None:
         """Poll until cancelled."""
-        while self._directory is not None:
+        while True:
             self.poll()
             await asyncio.sleep(INTERVAL)
 

@@ -70,7 +70,7 @@ class LiveConfig:
 
     async def watch(self) -> None:
         """Poll until cancelled."""
-        while self._path is not None:
+        while True:
             self.poll()
             await asyncio.sleep(INTERVAL)
 
