@@ -57,7 +57,11 @@ class KVCache:
         Returns:
             keys and values, [..., B * block_size, heads, head_dim] each.
         """
-        return self.keys[layer][blocks].flatten(-4, -3), self.values[layer][blocks].flatten(-4, -3)
+        # index_select copies whole blocks; indexing copies element by element, at a quarter of the speed on the CPU.
+        index = blocks.flatten()
+        shape = (*blocks.shape[:-1], -1, *self.keys[layer].shape[2:])
+        keys, values = (cache[layer].index_select(0, index).view(shape) for cache in (self.keys, self.values))
+        return keys, values
 
     def scrub(self, blocks: list[int]) -> None:
         """Zero blocks that may hold not-a-numbers, before anybody else gets them."""
