@@ -37,16 +37,15 @@ def up(console: Console) -> int:
     with console.stage("host") as stage:
         stage.summary = host.describe(first=missing > 0, own_cluster=foreign is None)
     with console.stage("tools") as stage:
-        tools = cluster.tools(stage.show)
+        tools = cluster.tools(stage.follow)
         stage.summary = f"kubectl and helm{'' if foreign else ', and what a node needs'}"
     with console.stage("cluster") as stage:
-        here = cluster.foreign_cluster(foreign, tools) if foreign else cluster.own_cluster(tools, stage.show)
+        here = cluster.foreign_cluster(foreign, tools) if foreign else cluster.own_cluster(tools, stage.follow)
         stage.summary = cluster.describe(here)
     registry = images.registry_of(here)
     with console.stage("images") as stage:
         for image in images.ALL:
-            stage.show(image.name)
-            images.provide(here, image, registry, stage.show)
+            images.provide(here, image, registry, stage.follow)
         stage.summary = ", ".join(image.name for image in images.ALL)
     with console.stage("chart") as stage:
         stage.summary = release.install(here, registry)
@@ -88,11 +87,11 @@ def down(console: Console) -> int:
     foreign = cluster.foreign()
     if foreign:
         with console.stage("release") as stage:
-            release.remove(cluster.foreign_cluster(foreign, cluster.tools(stage.show)))
+            release.remove(cluster.foreign_cluster(foreign, cluster.tools(stage.follow)))
             stage.summary = "the resource, the release and their namespaces are gone"
     else:
         with console.stage("cluster") as stage:
-            cluster.end(stage.show)
+            cluster.end(stage.follow)
             stage.summary = "ended; tools and images stay cached for the next time"
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
@@ -13,6 +14,8 @@ from typing import TextIO
 
 NAME_WIDTH = 11
 TEXT_WIDTH = 72
+MILESTONE = re.compile(r"\[ *[0-9.]+ s\] (.*)")
+"""A line of tools/cluster that says what it does, with its seconds."""
 
 
 class DemoError(Exception):
@@ -47,6 +50,14 @@ class Stage:
             return
         self._shown = text
         self.console.progress(self, text)
+
+    def follow(self, line: str) -> None:
+        """Show a line of another program: its milestones everywhere, the rest where it can be replaced."""
+        milestone = MILESTONE.match(line)
+        if milestone:
+            self.show(milestone[1])
+        elif self.console.terminal:
+            self.show(line)
 
     @property
     def seconds(self) -> float:
@@ -94,7 +105,7 @@ class Console:
     def progress(self, stage: Stage, text: str) -> None:
         """Show that ``stage`` is at ``text``."""
         if not self.terminal:
-            self.say(f"  {stage.name:<{NAME_WIDTH}} . {text}")
+            self.say(f"  {stage.name:<{NAME_WIDTH}} ... {text}")
             return
         room = shutil.get_terminal_size().columns - NAME_WIDTH - 15
         shown = text if len(text) <= room else text[: room - 3] + "..."

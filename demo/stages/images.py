@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from stages.cluster import Cluster, build_image
@@ -30,9 +31,9 @@ class Image:
     """Files and directories of the checkout that the Dockerfile copies."""
     fixed_tag: str = ""
 
-    @property
+    @cached_property
     def tag(self) -> str:
-        """The fixed tag, or else twelve hex digits over everything that the image is built from."""
+        """The fixed tag, or else twelve hex digits over everything that the image is built from; the same all along."""
         if self.fixed_tag:
             return self.fixed_tag
         digest = hashlib.sha256()

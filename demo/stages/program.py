@@ -58,7 +58,7 @@ def run(
             show(line)
     if process.wait():
         raise DemoError(
-            f"{' '.join(words[:6])} ended with exit code {process.returncode}.",
+            f"{' '.join([Path(words[0]).name, *words[1:3]])} ended with exit code {process.returncode}.",
             advice,
             "".join(deque(lines, QUOTED_LINES)),
         )

@@ -38,12 +38,20 @@ def install(cluster: Cluster, registry: str) -> str:
     }
     command = ["helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", OPERATOR_NAMESPACE]
     command += ["--create-namespace", "--values", "-", "--wait", "--timeout", "3m"]
+    _forget_interrupted(cluster)
     try:
         cluster.run(*command, advice=advice, stdin=json.dumps(values))
     except DemoError as error:
-        error.evidence = "\n".join((error.evidence, _last_words(cluster, OPERATOR_NAMESPACE))).strip()
+        error.evidence = f"{error.evidence.strip()}\n{_last_words(cluster, OPERATOR_NAMESPACE)}".strip()
         raise
     return f"{RELEASE} in namespace {OPERATOR_NAMESPACE}"
+
+
+def _forget_interrupted(cluster: Cluster) -> None:
+    """Helm refuses to go on where it was killed in the middle of an operation: drop the record of that operation."""
+    if cluster.get("namespace", OPERATOR_NAMESPACE):
+        records = f"owner=helm,name={RELEASE},status in (pending-install, pending-upgrade, pending-rollback)"
+        cluster.run("kubectl", "-n", OPERATOR_NAMESPACE, "delete", "secrets", f"--selector={records}")
 
 
 def _definition_values(cluster: Cluster) -> dict[str, bool]:
