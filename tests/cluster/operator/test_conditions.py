@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from omega_operator.api import Refused
 from omega_operator.kinds import RESOURCE, TRANSITION
 
 
@@ -127,3 +128,46 @@ async def test_a_change_that_is_refused_at_admission(world: Any, kubectl: Callab
     with pytest.raises(pytest.fail.Exception, match=r"images\.maxSize"):
         kubectl("patch", "ovlm", "vl", "--namespace", world.namespace, "--type=merge", f"--patch={patch}")
     assert (await world.get(RESOURCE, "vl"))["status"]["config"]["desired"] == before
+
+
+async def test_a_resource_that_an_older_crd_let_in(world: Any, operator: Any, loose_definition: None) -> None:
+    """A resource that cannot be read is stalled with the field's name, is left alone, and recovers when corrected."""
+    await world.create(gpu={"device": "cpu", "count": "many"})
+    stalled = await world.until_condition("Stalled", "True", "InvalidSpec")
+    assert "spec.gpu.count" in stalled["message"]
+    assert await world.children() == {}
+    await world.patch(RESOURCE, "vl", {"spec": {"gpu": {"count": 1}}})
+    await world.until_condition("Ready", "True", "ScaledToZero")
+
+
+@pytest.fixture
+async def loose_definition(api: Any, namespace: str, definition: None) -> AsyncIterator[None]:
+    """The CRD without its schema, for one test."""
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{RESOURCE.plural}.{RESOURCE.group}"
+    place = "/spec/versions/0/schema/openAPIV3Schema"
+    strict = (await api.request("GET", path))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    loose = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+    async def become(schema: Any, *, takes: bool) -> None:
+        patch = [{"op": "replace", "path": place, "value": schema}]
+        await api.request("PATCH", path, body=patch, content_type="application/json-patch+json")
+        for _ in range(100):
+            if await _takes_anything(api, namespace) is takes:
+                return
+            await asyncio.sleep(0.2)
+        pytest.fail("the API server does not go by the changed definition")
+
+    await become(loose, takes=True)
+    yield
+    await become(strict, takes=False)
+
+
+async def _takes_anything(api: Any, namespace: str) -> bool:
+    """Whether the API server takes a resource that makes no sense; it is not stored."""
+    head = {"name": "probe", "namespace": namespace}
+    body = {"apiVersion": RESOURCE.api_version, "kind": RESOURCE.name, "metadata": head, "spec": {"model": 1}}
+    try:
+        await api.request("POST", RESOURCE.path(namespace), query={"dryRun": "All"}, body=body)
+    except Refused:
+        return False
+    return True
