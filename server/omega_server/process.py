@@ -12,6 +12,7 @@ import uvloop
 
 from omega_server import logs
 from omega_server.app import create_app
+from omega_server.http_protocol import BoundedHttp
 from omega_server.serving import Serving
 from omega_server.settings import Settings
 
@@ -59,6 +60,8 @@ async def _run(settings: Settings) -> None:
         create_app(serving),
         log_config=None,
         access_log=False,
+        http=BoundedHttp,
+        ws="none",
         lifespan="off",
         server_header=False,
         timeout_keep_alive=75,

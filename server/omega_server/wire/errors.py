@@ -64,6 +64,7 @@ METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "This path does not have
 NOT_FOUND = Problem(404, "not_found", "There is no such path. The API begins at /v1, for example /v1/chat/completions.")
 INVALID_API_KEY = Problem(401, "invalid_api_key", "Send a valid key in the header Authorization: Bearer KEY.")
 HEADERS_TOO_LARGE = Problem(431, "headers_too_large", "The header fields of the request are too large.")
+INVALID_HTTP = Problem(400, "invalid_http", "What was sent is not an HTTP/1.1 request.")
 UNSUPPORTED_MEDIA_TYPE = Problem(
     415, "unsupported_media_type", "Send the body as Content-Type: application/json, without Content-Encoding."
 )

@@ -10,12 +10,14 @@ import zlib
 from typing import Any
 
 import pytest
-from demo_server import KEY, Configured, circle, png, shown, uri
+from demo_server import KEY, ROOT, Configured, circle, png, shown, uri
 from PIL import Image
+from tokenizers import Tokenizer
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for the server
 
 PICTURE = uri(circle("red"))
+VOCABULARY = Tokenizer.from_file(str(ROOT / "demo" / "model" / "tokenizer.json")).get_vocab_size()
 
 
 def broken_png(width: int, height: int) -> bytes:
@@ -93,7 +95,7 @@ ROWS: list[tuple[str, Any, int, str, str | None]] = [
     ("28", body("x" * 15_000_000), 400, "string_above_max_length", f"{P0}.text"),
     ("29", body(logit_bias={"1": 101}), 400, "invalid_value", "logit_bias"),
     ("29", body(logit_bias={"1000000000": 1}), 400, "invalid_value", "logit_bias"),
-    ("29", body(logit_bias={"640": 1}), 400, "invalid_value", "logit_bias"),
+    ("29", body(logit_bias={str(VOCABULARY): 1}), 400, "invalid_value", "logit_bias"),
     ("31", body(chat_template="{{ x }}"), 400, "unsupported_parameter", "chat_template"),
     ("31", body(chat_template_kwargs={"tokenize": True}), 400, "unsupported_parameter", "chat_template_kwargs"),
     ("32", body(stream_options={"include_usage": True}), 400, "invalid_value", "stream_options"),
@@ -195,16 +197,35 @@ def test_unknown_paths(server: Configured, path: str) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
+def raw(server: Configured, sent: bytes) -> bytes:
+    """What the server answers to bytes, until it closes the connection."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(sent)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
 def test_double_slash(server: Configured) -> None:
     """Row 6: //v1 is not /v1."""
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as raw:
-        raw.sendall(
-            f"GET //v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n".encode()
-        )
-        answer = b"".join(iter(lambda: raw.recv(4096), b""))
+    head = f"GET //v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n"
+    answer = raw(server, head.encode())
     assert answer.startswith(b"HTTP/1.1 404")
     assert b"not_found" in answer
+
+
+def test_not_http(server: Configured) -> None:
+    """What is no HTTP at all has the same error body."""
+    answer = raw(server, b"\x16\x03\x01 hello\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b'"code":"invalid_http"' in answer
+
+
+def test_endless_header(server: Configured) -> None:
+    """Row 9: a header that does not end is given up before it is whole."""
+    head = b"GET /live HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 1000) for n in range(300))
+    answer = raw(server, head)
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert b'"code":"headers_too_large"' in answer
 
 
 def test_methods(server: Configured) -> None:
@@ -235,11 +256,8 @@ def test_every_route_needs_the_key(server: Configured) -> None:
 
 def test_large_bodies(server: Configured) -> None:
     """Row 4: a body over the limit is refused, announced or in chunks, without reading all of it."""
-    host, port = server.url.removeprefix("http://").split(":")
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n"
-    with socket.create_connection((host, int(port)), timeout=60) as raw:
-        raw.sendall((head + "Content-Length: 9999999999\r\n\r\n{").encode())
-        assert raw.recv(4096).startswith(b"HTTP/1.1 413")
+    assert raw(server, (head + "Content-Length: 9999999999\r\n\r\n{").encode()).startswith(b"HTTP/1.1 413")
 
     def endless() -> Any:
         while True:

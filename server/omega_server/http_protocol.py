@@ -1,0 +1,49 @@
+"""HTTP/1.1 as uvicorn does it, but with bounded headers and the API's error body where no application is asked yet."""
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from omega_server.wire.errors import HEADERS_TOO_LARGE, INVALID_HTTP, Problem
+
+MAX_HEAD = 256 * 1024
+"""Bytes from a request's first to the end of its header. The gate's own limit is stricter, but it sees only whole headers."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """Gives up a connection whose header does not end."""
+
+    _head = 0
+    _in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._in_head:
+            self._head += len(data)
+        super().data_received(data)
+        if self._in_head and self._head > MAX_HEAD and not self.transport.is_closing():
+            self._refuse(HEADERS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Its header ended."""
+        self._in_head, self._head = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """It ended; the next one's header may follow."""
+        self._in_head = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not for clients
+        """What came is not HTTP."""
+        self._refuse(INVALID_HTTP)
+
+    def _refuse(self, problem: Problem) -> None:
+        body = orjson.dumps(problem.body())
+        fields = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[problem.status] + fields + body)
+        self.transport.close()
