@@ -1,5 +1,8 @@
 """The tensors of the KV cache: for each layer, the keys and values of all blocks."""
 
+import math
+import mmap
+
 import torch
 from torch import Tensor
 
@@ -23,9 +26,8 @@ class KVCache:
         device: torch.device,
     ) -> None:
         shape = (blocks + 1, block_size, heads, head_dim)
-        # Zeroed lazily by the operating system: on the CPU, blocks that were never written take no memory.
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.keys = [_zeros(shape, dtype, device) for _ in range(layers)]
+        self.values = [_zeros(shape, dtype, device) for _ in range(layers)]
         self.block_size = block_size
         self.padding = blocks
 
@@ -69,6 +71,15 @@ class KVCache:
             index = torch.tensor(blocks, device=self.keys[0].device)
             for tensor in self.keys + self.values:
                 tensor.index_fill_(0, index, 0)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor of zeros that, on the CPU, takes no memory where it was never written."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # torch.zeros writes every page; the operating system's own zeros cost nothing until then.
+    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 
 def bytes_per_block(*, layers: int, block_size: int, heads: int, head_dim: int, dtype: torch.dtype) -> int:

@@ -32,9 +32,12 @@ def kv_cache_bytes(device: torch.device, engines: int, wanted: int) -> int:
 
 
 def vision_cache_bytes(device: torch.device, engines: int) -> int:
-    """Bytes for one engine's cache of picture embeddings: a twentieth of the memory, 16 MiB to 2 GiB."""
-    total = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else cpu_memory() // engines
-    return min(max(total // 20, 16 * MIB), 2048 * MIB)
+    """Bytes for one engine's cache of picture embeddings, 16 MiB to 2 GiB.
+
+    A twentieth of a GPU's memory; on the CPU, where others live too, a two-hundredth, divided by the engines.
+    """
+    size = torch.cuda.mem_get_info(device)[1] // 20 if device.type == "cuda" else cpu_memory() // 200 // engines
+    return min(max(size, 16 * MIB), 2048 * MIB)
 
 
 def cpu_memory() -> int:
