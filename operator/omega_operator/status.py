@@ -88,6 +88,11 @@ class _State:
         """What a pod says of its configuration."""
         return self.observed.configs.get(pod.name(one), _UNASKED)
 
+    def is_new(self, one: Manifest) -> bool:
+        """Whether a pod is of the newest template."""
+        newest = self.deployment["spec"]["template"] if self.deployment else None
+        return newest is not None and pod.template_digest(one) == pod.template_digest(newest)
+
     @property
     def gpus(self) -> dict[str, int]:
         """GPUs per pod, of the ready pods and of all wanted ones; engines on the CPU are none."""
@@ -134,11 +139,10 @@ def _without_monitor(state: _State) -> str:
 def _progress(state: _State) -> Judgement:
     if state.hub_source is not None and state.deployment is None:
         return Judgement("Ready", "False", "Downloading", "the model is being downloaded; the pods start after that")
-    updated = (state.deployment or {}).get("status", {}).get("updatedReplicas", 0)
-    if len(state.pods) > updated and state.ready:
-        return Judgement(
-            "Ready", "False", "RollingOut", f"{updated} of {state.wanted} pods are new, {state.ready} serve"
-        )
+    older = sum(pod.is_ready(one) for one in state.pods if not state.is_new(one))
+    if older:
+        words = f"{state.ready - older} of {state.wanted} new pods serve, {older} older ones meanwhile"
+        return Judgement("Ready", "False", "RollingOut", words)
     return Judgement(
         "Ready", "False", "Starting", f"{state.ready} of {state.wanted} pods serve, the others are starting"
     )
