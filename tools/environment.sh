@@ -33,6 +33,7 @@ fi
 echo "environment: installing the pinned packages into .venv (the first time downloads about 4 GB)"
 "$uv/bin/uv" venv --quiet --clear --python "$python" .venv
 export VIRTUAL_ENV="$PWD/.venv"
-"$uv/bin/uv" pip sync --quiet --require-hashes requirements/dev.txt
+# Compiled once here: a process that imports torch and transformers from source needs seconds more, each time.
+"$uv/bin/uv" pip sync --quiet --compile-bytecode --require-hashes requirements/dev.txt
 "$uv/bin/uv" pip install --quiet --no-deps --no-build-isolation -e crds -e operator -e server
 echo "$key" >.venv/.key
