@@ -55,13 +55,6 @@ def _threads(boot: BootConfig) -> int:
 
 def _engine(config: WorkerConfig) -> Engine:
     boot = config.boot
-    loader.check(
-        boot.model_path,
-        dtype=boot.dtype,
-        device=boot.device,
-        quantization=boot.quantization,
-        tensor_parallel=boot.tensor_parallel,
-    )
     device = f"cuda:{config.index}" if boot.device == "cuda" else "cpu"
     model = loader.load(boot.model_path, boot.dtype, device)
     limits = EngineLimits.of(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 
 import pytest
@@ -139,9 +140,16 @@ async def answer_rest(stream):
     return len([token async for token in stream])
 
 
-async def test_a_model_that_cannot_be_served_is_said_at_the_start(tmp_path):
-    """The user reads what is wrong with the model, and no process is left."""
+async def test_a_model_that_cannot_be_served_is_said_at_the_start(tmp_path, model_path):
+    """The user reads what is wrong, whether it is seen before or while the model is loaded, and no process is left."""
     router = Router(boot(str(tmp_path / "nothing"), gpu_count=2), Batching())
     with pytest.raises(ModelError, match="does not exist"):
         await router.start()
-    assert [state.pid for state in router.snapshot()] == [None, None]
+    with pytest.raises(ModelError, match="int8 is not supported"):
+        await Router(boot(model_path, quantization="int8"), Batching()).start()
+    shutil.copytree(model_path, tmp_path / "damaged")
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"no weights")
+    router = Router(boot(str(tmp_path / "damaged")), Batching())
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        await router.start()
+    assert [state.pid for state in router.snapshot()] == [None]
