@@ -34,8 +34,9 @@ def run(
         DemoError: if it cannot be started or its exit code is not 0.
     """
     words = [str(word) for word in command]
+    lines: list[str] = []
     try:
-        process = subprocess.Popen(
+        with subprocess.Popen(
             words,
             cwd=ROOT,
             env={**os.environ, **(environment or {})},
@@ -44,24 +45,20 @@ def run(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-        )
+        ) as process:
+            if process.stdin and stdin is not None:
+                process.stdin.write(stdin)
+                process.stdin.close()
+            for line in process.stdout or ():
+                lines.append(line)
+                if show:
+                    show(line)
     except FileNotFoundError as error:
         raise DemoError(f"{words[0]} is not installed.", advice) from error
-    if process.stdin and stdin is not None:
-        process.stdin.write(stdin)
-        process.stdin.close()
-    lines: list[str] = []
-    assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line)
-        if show:
-            show(line)
-    if process.wait():
-        raise DemoError(
-            f"{' '.join([Path(words[0]).name, *words[1:3]])} ended with exit code {process.returncode}.",
-            advice,
-            "".join(deque(lines, QUOTED_LINES)),
-        )
+    if process.returncode:
+        name = " ".join([Path(words[0]).name, *words[1:3]])
+        quoted = "".join(deque(lines, QUOTED_LINES))
+        raise DemoError(f"{name} ended with exit code {process.returncode}.", advice, quoted)
     return "".join(lines)
 
 

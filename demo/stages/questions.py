@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,11 @@ class Question:
 
     file: str
     question: str
-    accepted: tuple[str, ...]
+    answer: str
 
     def is_right(self, answer: str) -> bool:
-        """Whether ``answer`` says one of the accepted answers, whatever its letter case and punctuation."""
-        return _plain(answer) in {_plain(accepted) for accepted in self.accepted}
+        """Whether ``answer`` says what is right, whatever its letter case and punctuation."""
+        return _plain(answer) == _plain(self.answer)
 
     @property
     def content(self) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def _plain(text: str) -> str:
 def read() -> list[Question]:
     """The questions of demo/pictures/questions.json."""
     entries = json.loads((PICTURES / "questions.json").read_text())
-    return [Question(entry["file"], entry["question"], (entry["answer"],)) for entry in entries]
+    return [Question(entry["file"], entry["question"], entry["answer"]) for entry in entries]
 
 
 def ask_all(console: Console, address: str, model: str) -> tuple[int, int]:
@@ -65,31 +65,30 @@ def ask_all(console: Console, address: str, model: str) -> tuple[int, int]:
     Raises:
         DemoError: the endpoint does not answer.
     """
-    questions = read()
-    client = OpenAI(base_url=f"{address}/v1", api_key="none", timeout=60)
-    files = max(len(question.file) for question in questions)
-    asked = max(len(question.question) for question in questions)
-    answers = max(len(answer) for question in questions for answer in question.accepted)
-    right = 0
-    for question in questions:
-        console.write(f"  {console.paint(f'{question.file:<{files}}', 'dim')}  {question.question:<{asked}}  ")
-        answer = ""
+    asked = read()
+    widths = [max(map(len, column)) for column in zip(*(astuple(question) for question in asked), strict=True)]
+    with OpenAI(base_url=f"{address}/v1", api_key="none", timeout=60) as client:
         try:
-            for answer_part in _stream(client, model, question):
-                answer += answer_part
-                console.write(answer_part.replace("\n", " "))
+            right = [_ask(console, client, model, question, widths) for question in asked]
         except OpenAIError as error:
             console.say()
-            raise DemoError(
-                f"The endpoint did not answer: {error}", "kubectl logs of the server's pod tells more."
-            ) from error
-        good = question.is_right(answer)
-        right += good
-        verdict = (
-            console.paint("right", "green") if good else console.paint("wrong", "red") + f", {question.accepted[0]}"
-        )
-        console.say(f"{' ' * max(2, answers + 2 - len(answer))}{verdict}")
-    return right, len(questions)
+            advice = f"kubectl -n {release.NAMESPACE} logs deployment/{release.NAME} tells more."
+            raise DemoError(f"The endpoint did not answer: {error}", advice) from error
+    return sum(right), len(asked)
+
+
+def _ask(console: Console, client: OpenAI, model: str, question: Question, widths: list[int]) -> bool:
+    """Ask one question on a line of its own, in columns as wide as the widest of each; whether the answer is right."""
+    file = console.paint(f"{question.file:<{widths[0]}}", "dim")
+    console.write(f"  {file}  {question.question:<{widths[1]}}  ")
+    answer = ""
+    for part in _stream(client, model, question):
+        answer += part
+        console.write(part.replace("\n", " "))
+    right = question.is_right(answer)
+    verdict = console.paint("right", "green") if right else f"{console.paint('wrong', 'red')}: {question.answer}"
+    console.say(f"{' ' * max(2, widths[2] + 2 - len(answer))}{verdict}")
+    return right
 
 
 def _stream(client: OpenAI, model: str, question: Question) -> Iterator[str]:

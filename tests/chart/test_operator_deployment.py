@@ -62,6 +62,13 @@ def test_probes_ask_the_operator(render: Render, pick: Pick) -> None:
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "probes"}
 
 
+def test_a_slow_start_is_not_a_failure(render: Render, pick: Pick) -> None:
+    """Liveness counts only from the first answer on, for which a busy node gets minutes."""
+    probe = pod_of(render(), pick)["containers"][0]["startupProbe"]
+    assert probe["httpGet"] == {"path": "/healthz", "port": "probes"}
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 120
+
+
 def test_labels_that_network_policies_ask_for(render: Render, pick: Pick) -> None:
     """The operator's pods have the labels that the servers' NetworkPolicies let in, whatever the release is called."""
     labels = pick(render(fullnameOverride="another"), "Deployment")["spec"]["template"]["metadata"]["labels"]

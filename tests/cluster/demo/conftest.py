@@ -25,11 +25,8 @@ class Demo:
 
     cluster: Cluster
     address: str
-
-    @property
-    def client(self) -> OpenAI:
-        """The official client. It tries once, so that a test sees each failure."""
-        return OpenAI(base_url=f"{self.address}/v1", api_key="none", timeout=60, max_retries=0)
+    client: OpenAI
+    """The official client. It tries once, so that a test sees each failure."""
 
     @property
     def resource(self) -> dict[str, Any]:
@@ -51,6 +48,10 @@ class Demo:
         return changed
 
 
+def _client(address: str, key: str) -> OpenAI:
+    return OpenAI(base_url=f"{address}/v1", api_key=key, timeout=60, max_retries=0)
+
+
 @pytest.fixture(scope="module")
 def demo(cluster: Any) -> Iterator[Demo]:
     """The demo, Ready."""
@@ -63,10 +64,16 @@ def demo(cluster: Any) -> Iterator[Demo]:
     try:
         release.apply(here, registry)
         release.wait_ready(here, show=lambda line: None)
-        with questions.address_of_service(here) as address:
-            yield Demo(here, address)
+        with questions.address_of_service(here) as address, _client(address, "none") as client:
+            yield Demo(here, address, client)
     finally:
         release.remove(here)
+
+
+@pytest.fixture
+def client_of() -> Callable[[str, str], OpenAI]:
+    """``client_of(address, key)``: an official client that tries once; close it."""
+    return _client
 
 
 @pytest.fixture
