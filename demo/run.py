@@ -19,23 +19,21 @@ from stages import cluster, host, images, questions, release  # noqa: E402
 from stages.console import Console, DemoError  # noqa: E402
 
 FIRST_RUN = """\
-  The first run on this machine builds Kubernetes and its tools from source and the two images, which
-  download 3 GB for torch and CUDA: about {minutes} minutes on two cores, 30 GB of disk. Later runs take a minute or two.
+  The first run builds what this machine does not have yet: Kubernetes and its tools from source, and the two
+  images, for which torch and CUDA are downloaded (3 GB). About {minutes} minutes on two cores. Later runs take about one.
 """
-IMAGE_MINUTES = 8
-"""To build and import both images for the first time, on two cores."""
 
 
 def up(console: Console) -> int:
     """Bring everything up, ask, and return the exit code."""
     started = time.monotonic()
     foreign = cluster.foreign()
-    missing = 0 if foreign else cluster.minutes_to_build()
+    minutes = 0 if foreign else cluster.minutes_to_build()
     console.say(f"\n{console.paint('Omega VLM', 'bold')}: one resource in, one OpenAI endpoint out.\n")
-    if missing:
-        console.say(FIRST_RUN.format(minutes=missing + IMAGE_MINUTES))
+    if minutes:
+        console.say(FIRST_RUN.format(minutes=minutes))
     with console.stage("host") as stage:
-        stage.summary = host.describe(first=missing > 0, own_cluster=foreign is None)
+        stage.summary = host.describe(first=minutes > 0, own_cluster=foreign is None)
     with console.stage("tools") as stage:
         tools = cluster.tools(stage.follow)
         stage.summary = f"kubectl and helm{'' if foreign else ', and what a node needs'}"
@@ -53,7 +51,7 @@ def up(console: Console) -> int:
         stage.summary = release.apply(here, registry)
     with console.stage("ready") as stage:
         resource = release.wait_ready(here, stage.show)
-        stage.summary = resource["status"]["endpoint"]
+        stage.summary = f"{resource['status']['ready']} pods serve at {resource['status']['endpoint']}"
     console.say()
     with questions.address_of_service(here) as address:
         right, asked = questions.ask_all(console, address, release.NAME)
@@ -68,18 +66,20 @@ def up(console: Console) -> int:
 def next_steps(here: cluster.Cluster, address: str) -> tuple[str, ...]:
     """Commands to go on with, as they are to be typed."""
     namespace, name = release.NAMESPACE, release.NAME
-    path = f"export PATH={here.tools}:$PATH" if here.own else ""
+    setup = (f"export PATH={here.tools}:$PATH", f"export KUBECONFIG={here.kubeconfig}") if here.own else ()
+    tunnel: tuple[str, ...] = ()
+    if "//127.0.0.1:" in address:  # the demo's own tunnel ends with the demo
+        tunnel, address = (f"kubectl -n {namespace} port-forward service/{name} 8000:80 &",), "http://127.0.0.1:8000"
     body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
-    commands = (
-        path,
-        f"export KUBECONFIG={here.kubeconfig}" if here.own else "",
+    return (
+        *setup,
         f"kubectl -n {namespace} get ovlm",
         f"kubectl -n {namespace} describe ovlm {name}",
-        f'kubectl -n {namespace} patch ovlm {name} --type=merge -p \'{{"spec":{{"images":{{"maxSize":512}}}}}}\'',
-        f"curl -s {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'",
+        f'kubectl -n {namespace} patch ovlm {name} --type=merge -p \'{{"spec":{{"images":{{"maxPerRequest":3}}}}}}\'',
+        *tunnel,
+        f"curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'",
         "make demo-down",
     )
-    return tuple(command for command in commands if command)
 
 
 def down(console: Console) -> int:

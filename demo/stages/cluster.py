@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster import go_tools
+from cluster import buildah, go_tools
 from cluster.places import PLACES
 from stages.console import DemoError
 from stages.program import ROOT, run
 
+IMAGE_MINUTES = 8
+"""To build the two images for the first time, and to bring them into the cluster."""
 TOOLS = (*go_tools.FOR_THE_NODE, "helm")
 ADVICE = f"read the lines above, then run the same again: it goes on where it stopped. The logs are in {PLACES.log}"
 
@@ -77,9 +79,9 @@ def own_kubeconfig() -> Path:
 
 
 def minutes_to_build() -> int:
-    """How long the tools that are still missing take to build on two cores; 0 if none is."""
+    """How long the tools and images that are still missing take to build on two cores; 0 if none is."""
     missing = [tool for tool in go_tools.ALL.values() if tool.name in TOOLS and not go_tools.binary(tool.name).exists()]
-    return -(-sum(tool.seconds for tool in missing) // 60)
+    return -(-sum(tool.seconds for tool in missing) // 60) + (0 if buildah.STORE.exists() else IMAGE_MINUTES)
 
 
 def tools(show: Callable[[str], None]) -> Path:

@@ -108,7 +108,7 @@ def address_of_service(cluster: Cluster) -> Iterator[str]:
     service = cluster.get("-n", release.NAMESPACE, "service", release.NAME)
     address, port = service["spec"]["clusterIP"], service["spec"]["ports"][0]["port"]
     if _connects(address, port):
-        yield f"http://{address}:{port}"
+        yield f"http://{address}" if port == 80 else f"http://{address}:{port}"
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
