@@ -84,7 +84,8 @@ def definition(kubectl: Callable[..., str]) -> Iterator[None]:
         kubectl("apply", "--server-side", "--filename", str(CRD))
         kubectl("wait", "--for=condition=Established", f"crd/{name}")
     yield
-    if not was_there:
+    owner = kubectl("get", "crd", name, "--output=jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}")
+    if not was_there and not owner:
         kubectl("delete", "crd", name)
 
 
