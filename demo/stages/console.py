@@ -31,6 +31,8 @@ class DemoError(Exception):
         super().__init__(message)
         self.advice = advice
         self.evidence = evidence
+        if evidence:
+            self.add_note(evidence)  # for who sees it in a traceback: a test that goes through the demo's stages
 
 
 @dataclass

@@ -60,8 +60,8 @@ def demo(cluster: Any) -> Iterator[Demo]:
     registry = images.registry_of(here)
     for image in images.ALL:
         images.provide(here, image, registry, show=lambda line: None)
-    release.install(here, registry)
     try:
+        release.install(here, registry)
         release.apply(here, registry)
         release.wait_ready(here, show=lambda line: None)
         with questions.address_of_service(here) as address, _client(address, "none") as client:
