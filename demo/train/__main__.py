@@ -19,15 +19,15 @@ import torch
 from album import Grid, Page, draw_album
 from batches import Batches
 from crew import Crew
-from evaluate import rates
+from evaluate import right_of
 from fit import Helpers, Lesson, fit, fit_sight
-from pictures import make_pictures
 from processor import make_processor
 from questions import TYPES
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from twin import Routing, make_twin
 
 from model import make_model
+from pictures import make_pictures
 
 Album = dict[Grid, Page]
 STAGES = ("dense", "twin", "pictures", "evaluate")
@@ -52,8 +52,8 @@ def train_dense(crew: Crew, args: argparse.Namespace, tokenizer: Any, album: Alb
     fit_sight(crew, lesson.sight, helpers, album, steps=args.sight_steps, rate=2e-3, pictures=looks)
     batches = batches_for(crew, args, tokenizer, album, steps=args.dense_steps, seed="dense")
     groups = [
-        (SIGHT_RATE, [*lesson.sight.tower.parameters(), *helpers.parameters()]),
-        (TEXT_RATE, lesson.text.parameters()),
+        (SIGHT_RATE, [*lesson.sight.tower.named_parameters(), *helpers.named_parameters()]),
+        (TEXT_RATE, lesson.text.named_parameters()),
     ]
     fit(crew, lesson, batches, groups=groups, out=out)
     if crew.first:
@@ -69,7 +69,7 @@ def train_twin(crew: Crew, args: argparse.Namespace, tokenizer: Any, album: Albu
     twin.model.visual.requires_grad_(requires_grad=False)
     lesson, routing = Lesson(twin, album), Routing(twin)
     batches = batches_for(crew, args, tokenizer, album, steps=args.twin_steps, seed="twin")
-    groups = [(TWIN_RATE, lesson.text.parameters())]
+    groups = [(TWIN_RATE, lesson.text.named_parameters())]
     fit(crew, lesson, batches, groups=groups, out=out, aside=routing.loss)
     if crew.first:
         print("share of the tokens' choices per expert, a line per layer")
@@ -84,16 +84,11 @@ def copy_processor(source: Path, target: Path) -> None:
         shutil.copy(source / name, target / name)
 
 
-def _rate(folder: Path, kind: str, n: int) -> int:
-    torch.set_num_threads(1)
-    return rates(folder, n, (kind,))[kind]
-
-
 def evaluate(out: Path, n: int, workers: int) -> None:
     """Rates both models on n unseen cases of each type, and writes the table into README.md."""
     folders = [out / name for name in MODELS.values()]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        right = pool.starmap(_rate, [(folder, kind, n) for kind in TYPES for folder in folders], chunksize=1)
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        right = pool.starmap(right_of, [(folder, kind, n) for kind in TYPES for folder in folders], chunksize=1)
     lines = [f"| question | {' | '.join(MODELS.values())} |", "|---|---|---|"]
     for i, kind in enumerate(TYPES):
         cells = [f"{100 * k / n:.1f} %" for k in right[2 * i : 2 * i + 2]]

@@ -22,7 +22,12 @@ LONGEST = 160  # tokens of a row: rows of like length waste little on padding
 GRIDS = 3  # forms of pictures in one batch; the vision tower looks at the pictures of one form at once
 EVERY_TEXT = 8  # each so manieth batch has no pictures
 # The types that seldom fit, or are hard, are asked more often.
-OFTEN = [*ONE, "colour", "colour", "shape", "shape", "where", "where", "where", "describe", "describe", "count_all"]
+OFTEN = [
+    *ONE,
+    *("colour", "colour", "shape", "shape", "describe", "describe"),
+    *("where", "where", "where", "where", "where"),
+    *("count_all", "count_colour", "count_shape", "count_shape"),
+]
 COUNTED = 3  # running counts that a visual token is asked for: all, of its colour, of its shape
 
 
@@ -176,7 +181,7 @@ def labels_of(scene: Scene, grid: Grid) -> dict[str, np.ndarray]:
     centre: kind of the thing whose centre is in the token's cell, 0 for none. cover: kind of the thing that covers the
     middle of the cell, 0 for none. ranks: how many things, things of its colour and of its shape have their centre in
     the cells up to and with this one, 0 where no centre is. at: where that centre is, or else the middle of the cell,
-    across and down, as shares of the picture.
+    across and down, as shares of the picture. ninth: in which of the nine places of questions.PLACES that is.
     """
     rows, columns = grid
     down, across = np.divmod(np.arange(rows * columns), columns)
@@ -197,4 +202,5 @@ def labels_of(scene: Scene, grid: Grid) -> dict[str, np.ndarray]:
         centre[cell] = 1 + KINDS.index((thing.colour, thing.shape))
         ranks[cell] = seen["all"], seen[thing.colour], seen[thing.shape]
         at[cell] = spot
-    return {"centre": centre, "cover": cover, "ranks": ranks, "at": at}
+    column, row = np.minimum((at * 3).astype(np.int64), 2).T
+    return {"centre": centre, "cover": cover, "ranks": ranks, "at": at, "ninth": row * 3 + column}

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from questions import ALONE, ONE, TYPES, which
+from questions import ALONE, ONE, which
 from scenes import any_aspect, any_size, draw, make_scene
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -79,11 +79,9 @@ def rate(answerer: Answerer, kind: str, n: int) -> tuple[int, list[tuple[Case, s
     return n - len(wrong), wrong
 
 
-def rates(folder: Path, n: int, kinds: tuple[str, ...] = TYPES) -> dict[str, int]:
-    """The number of right answers of n, for each type of question; prints them, and some wrong ones, on the way."""
-    answerer, right = Answerer(folder), {}
-    for kind in kinds:
-        right[kind], wrong = rate(answerer, kind, n)
-        shown = [([p.size for p in case.pictures], case.question, case.answer, said[:80]) for case, said in wrong[:3]]
-        print(f"{kind:13} {100 * right[kind] / n:5.1f} % of {n}", *shown, flush=True)
+def right_of(folder: Path, kind: str, n: int) -> int:
+    """The number of right answers of a saved model to n cases of one type; prints it, and some wrong ones."""
+    right, wrong = rate(Answerer(folder), kind, n)
+    shown = [([p.size for p in case.pictures], case.question, case.answer, said[:80]) for case, said in wrong[:3]]
+    print(f"{folder.name:10} {kind:13} {100 * right / n:5.1f} % of {n}", *shown, flush=True)
     return right
