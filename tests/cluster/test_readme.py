@@ -147,7 +147,10 @@ def _open_to_the_containers_user(home: Path) -> None:
 
 
 class _definition:  # noqa: N801 - a context manager
-    """Lends the chart the definition that other tests of this session put there, and puts things back."""
+    """Lends the chart the definition that other tests of this session put there, and puts things back.
+
+    What the chart brought goes with it, unless somebody else installed a chart meanwhile.
+    """
 
     OWNER = ("meta.helm.sh/release-name", "meta.helm.sh/release-namespace", "helm.sh/resource-policy")
     LABEL = "app.kubernetes.io/managed-by"
@@ -166,7 +169,7 @@ class _definition:  # noqa: N801 - a context manager
         if self._was_there:
             self._kubectl("annotate", "crd", DEFINITION, *(f"{name}-" for name in self.OWNER))
             self._kubectl("label", "crd", DEFINITION, f"{self.LABEL}-")
-        else:
+        elif not self._kubectl("get", "secrets", "--all-namespaces", "--selector=owner=helm", "--output=name"):
             self._kubectl("delete", "crd", DEFINITION, "--ignore-not-found")
 
 
