@@ -217,7 +217,8 @@ class Images(Declared):
 
 class Video(Declared):
     """Limits of videos in requests. LIVE: a change reaches running pods within seconds, without a restart. The server of
-    this release refuses every video by name; the limits hold from the release on that takes them."""
+    this release refuses every video by name; the limits hold from the release on that takes them.
+    """
 
     max_bytes: Annotated[Quantity, Within("1Ki", "4Gi")] = Quantity("100Mi")
     """Size of one encoded video, in bytes."""
