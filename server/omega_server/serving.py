@@ -110,23 +110,23 @@ class Serving:
 
     @property
     def prompts(self) -> "PromptBuilder":
-        """Builds prompts.
+        """Builds prompts; for requests that were let in, also while the server drains.
 
         Raises:
-            ApiError: 503, the server is loading or stopping.
+            ApiError: 503, the server is loading.
         """
-        if self.state != "ready" or self._prompts is None:
+        if self._prompts is None:
             raise ApiError(NOT_READY)
         return self._prompts
 
     @property
     def router(self) -> "Router":
-        """Generates.
+        """Generates; for requests that were let in, also while the server drains.
 
         Raises:
-            ApiError: 503, the server is loading or stopping.
+            ApiError: 503, the server is loading.
         """
-        if self.state != "ready" or self._router is None:
+        if self._router is None:
             raise ApiError(NOT_READY)
         return self._router
 

@@ -4,7 +4,12 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -23,9 +28,56 @@ def refused(server: Server) -> tuple[int, str]:
     return response.status_code, response.json().get("error", {}).get("code", "")
 
 
-def test_life(tmp_path: Path) -> None:
+@dataclass
+class SlowPicture:
+    """A picture behind a URL, which is sent only when it is released.
+
+    Attributes:
+        url: of the picture.
+        asked: set when somebody wants it.
+        released: set it to have it sent.
+    """
+
+    url: str
+    asked: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+
+
+@pytest.fixture
+def slow_picture() -> Iterator[SlowPicture]:
+    """Served on loopback."""
+    data = (ROOT / "demo" / "pictures" / "01-colour.png").read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            picture.asked.set()
+            picture.released.wait(PATIENCE)
+            self.send_response(200)
+            self.send_header("Content-Type", "image/png")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        picture = SlowPicture(f"http://127.0.0.1:{web.server_port}/01-colour.png")
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        yield picture
+        picture.released.set()
+        web.shutdown()
+        thread.join()
+
+
+def test_life(tmp_path: Path, slow_picture: SlowPicture) -> None:
     """Rows 60 and 62: not ready while loading, a broken stream says so, a stopping server finishes what it began."""
-    server = start(tmp_path, LOG_FORMAT="json", DRAIN_SECONDS="60")
+    config = tmp_path / "config.json"
+    config.write_text(
+        json.dumps({"version": "v1", "images": {"allowedCidrs": ["127.0.0.0/8"], "fetchTimeout": "120s"}})
+    )
+    server = start(tmp_path, LOG_FORMAT="json", DRAIN_SECONDS="60", CONFIG_FILE=str(config))
     try:
         # It listens long before the model is there.
         assert server.client.get("/live").json()["status"] == "loading"
@@ -45,16 +97,27 @@ def test_life(tmp_path: Path) -> None:
         until(server.ready)
         assert server.client.post("/v1/chat/completions", json=HELLO).status_code == 200
 
-        # SIGTERM: no new work, the old work is finished, then the end.
-        with server.client.stream("POST", "/v1/chat/completions", json=LONG) as response:
+        # SIGTERM: no new work, the old work is finished, even if its picture is not there yet, then the end.
+        picture = [
+            {"type": "image_url", "image_url": {"url": slow_picture.url}},
+            {"type": "text", "text": "Describe it"},
+        ]
+        with (
+            ThreadPoolExecutor() as other,
+            server.client.stream("POST", "/v1/chat/completions", json=LONG) as response,
+        ):
             lines = response.iter_lines()
             next(lines)
+            early = other.submit(server.chat, picture)
+            assert slow_picture.asked.wait(PATIENCE)
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.2)
             ready = httpx.get(f"{server.url}/ready", trust_env=False)
             assert (ready.status_code, ready.json()["status"]) == (503, "draining")
             assert httpx.get(f"{server.url}/live", trust_env=False).status_code == 200
             assert refused(server) == (503, "not_ready")
+            slow_picture.released.set()
+            assert early.result().status_code == 200
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"
         assert server.process.wait(60) == 0
