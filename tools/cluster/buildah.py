@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from cluster import mounts
 from cluster.places import PLACES
 from cluster.shell import ClusterError, run, succeeds
 
 STORE = PLACES.cache / "buildah"
 RUN = Path("/run/omega-vlm-buildah")
 """Not below PLACES.run: a build goes on while a cluster ends."""
+LOCK = PLACES.cache / "buildah.lock"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def command(*arguments: str | Path) -> tuple[str, ...]:
     """The command line of buildah on our store."""
     return ("buildah", "--root", str(STORE), "--runroot", str(RUN), *(str(word) for word in arguments))
+
+
+@contextmanager
+def in_use() -> Iterator[None]:
+    """Keep ``tidy`` away from what a build has mounted."""
+    with LOCK.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def tidy() -> None:
+    """Take away the containers and mounts that builds leave, above all those that were killed; not while one runs."""
+    if not STORE.exists():
+        return
+    with LOCK.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        run(*command("rm", "--all"))
+        mounts.undo(STORE, RUN)
+        shutil.rmtree(RUN, ignore_errors=True)
 
 
 def has(image: str) -> bool:

@@ -105,7 +105,11 @@ def build(dockerfile: Path, tag: str, arguments: Iterable[str] = (), context: Pa
     _need_containerd()
     if not dockerfile.is_file():
         raise ClusterError(f"{dockerfile}: no such file")
-    image = full_name(tag)
+    with buildah.in_use():
+        return _build(dockerfile, full_name(tag), arguments, context)
+
+
+def _build(dockerfile: Path, image: str, arguments: Iterable[str], context: Path) -> bool:
     base = base_image.ensure()
     given = (f"BASE_IMAGE={base}", *arguments)
     key = content_key(dockerfile.read_text(), context, given)

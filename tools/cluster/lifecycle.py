@@ -9,7 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cluster import cgroups, control_plane, go_tools, gpus, host_packages, images, mounts, network, node, pki, processes
+from cluster import (
+    buildah,
+    cgroups,
+    control_plane,
+    go_tools,
+    gpus,
+    host_packages,
+    images,
+    mounts,
+    network,
+    node,
+    pki,
+    processes,
+)
 from cluster.kubectl import answers, apply, find
 from cluster.places import NODE, PLACES
 from cluster.processes import Daemon
@@ -81,6 +94,7 @@ def down() -> None:
     _need_linux_root()
     with locked(LOCK):
         _clear()
+        buildah.tidy()
     say("the cluster is down")
 
 
