@@ -32,7 +32,7 @@ from pictures import make_pictures
 Album = dict[Grid, Page]
 STAGES = ("dense", "twin", "pictures", "evaluate")
 MODELS = {"dense": "model", "twin": "model-moe"}
-SIGHT_RATE, TEXT_RATE, TWIN_RATE = 6e-4, 2e-3, 1e-3
+SIGHT_RATE, TEXT_RATE, TWIN_RATE = 5e-4, 1.5e-3, 1.3e-3
 
 
 def batches_for(
@@ -109,8 +109,8 @@ def main() -> None:
     parser.add_argument("--looks", type=int, default=48, help="pictures in a step of the vision tower alone")
     parser.add_argument("--rows", type=int, default=24, help="conversations in a step of all")
     parser.add_argument("--sight-steps", type=int, default=1500)
-    parser.add_argument("--dense-steps", type=int, default=4000)
-    parser.add_argument("--twin-steps", type=int, default=800)
+    parser.add_argument("--dense-steps", type=int, default=6000)
+    parser.add_argument("--twin-steps", type=int, default=1400)
     parser.add_argument("--cases", type=int, default=200, help="of each type, in the evaluation")
     args = parser.parse_args()
     start = time.monotonic()
