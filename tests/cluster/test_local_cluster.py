@@ -72,8 +72,14 @@ spec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: 8000}}]}}
 """
 
 ASK = """\
-import ssl, urllib.request
-print(urllib.request.urlopen("http://web.{namespace}.svc/greeting", timeout=10).read().decode(), end="")
+import ssl, time, urllib.error, urllib.request
+for attempt in range(50):  # a pod is behind its service not before kube-proxy has heard that it is ready
+    try:
+        answer = urllib.request.urlopen("http://web.{namespace}.svc/greeting", timeout=10)
+        break
+    except urllib.error.URLError:
+        time.sleep(0.2)
+print(answer.read().decode(), end="")
 authority = ssl.create_default_context(cafile="/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
 urllib.request.urlopen("https://kubernetes.default.svc/version", timeout=10, context=authority)
 """

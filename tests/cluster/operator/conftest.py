@@ -84,9 +84,11 @@ def definition(kubectl: Callable[..., str]) -> Iterator[None]:
         kubectl("apply", "--server-side", "--filename", str(CRD))
         kubectl("wait", "--for=condition=Established", f"crd/{name}")
     yield
-    owner = kubectl("get", "crd", name, "--output=jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}")
+    # By now it may have gone with the cluster, or belong to a chart.
+    owner_of = "--output=jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}"
+    owner = kubectl("get", "crd", name, "--ignore-not-found", owner_of)
     if not was_there and not owner:
-        kubectl("delete", "crd", name)
+        kubectl("delete", "crd", name, "--ignore-not-found")
 
 
 @pytest.fixture
