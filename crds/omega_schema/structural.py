@@ -28,7 +28,7 @@ _COPIED = {
 
 PRINTER_COLUMNS = (
     {"name": "Model", "type": "string", "jsonPath": ".spec.model.source", "description": "Where the model comes from"},
-    {"name": "GPUs", "type": "integer", "jsonPath": ".spec.gpu.count", "description": "GPUs per pod"},
+    {"name": "GPUs", "type": "integer", "jsonPath": ".status.gpus.perReplica", "description": "GPUs per pod"},
     {"name": "Ready", "type": "string", "jsonPath": ".status.ready", "description": "Ready and wanted pods"},
     {"name": "Status", "type": "string", "jsonPath": ".status.summary", "description": "The state in words"},
     {

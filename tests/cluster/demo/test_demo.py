@@ -36,6 +36,12 @@ def test_pictures_are_answered_right(demo: Any) -> None:
     assert right >= 9, out.getvalue()
 
 
+def test_its_line_tells_how_it_is(demo: Any) -> None:
+    """`kubectl get ovlm` says what serves, on how many GPUs (none: its engines run on the CPU), and that it is ready."""
+    line = demo.cluster.run("kubectl", "-n", release.NAMESPACE, "get", "ovlm", release.NAME, "--no-headers")
+    assert line.split()[:5] == [release.NAME, "oci://localhost/omega-demo-model:demo", "0", "1/1", "Ready"]
+
+
 def test_applying_it_again_changes_nothing(demo: Any) -> None:
     """The same resource applied again gives the same pods, and `kubectl diff` of it is empty."""
     before = [(pod["metadata"]["uid"], pod["metadata"].get("generation")) for pod in demo.pods()]
