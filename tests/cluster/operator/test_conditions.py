@@ -61,11 +61,15 @@ async def test_a_server_that_ends(world: Any, stand_in: str, kubectl: Callable[.
     await world.serve(stand_in, pod={"env": [{"name": "END_WITH", "value": words}]})
     stalled = await world.until_condition("Stalled", "True", "ServerFailed")
     assert words in stalled["message"]
-    events = await world.api.list(TRANSITION, world.namespace)
-    ours = [one for one in events if one.get("reportingController") == "omegavlm.io/operator"]
-    assert [(one["type"], one["reason"], one["regarding"]["name"]) for one in ours] == [
-        ("Warning", "ServerFailed", "vl")
-    ]
+
+    async def told() -> list[tuple[str, str, str]]:
+        events = await world.api.list(TRANSITION, world.namespace)
+        ours = [one for one in events if one.get("reportingController") == "omegavlm.io/operator"]
+        return [(one["type"], one["reason"], one["regarding"]["name"]) for one in ours]
+
+    # The Event follows the status that it is about.
+    await world.until(told, 10)
+    assert await told() == [("Warning", "ServerFailed", "vl")]
     assert words in kubectl("describe", "ovlm", "vl", "--namespace", world.namespace)
 
 
