@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
-
 from omega_operator import causes, conditions, pod, rollout, status
 from omega_operator.api import Refused
 from omega_operator.cache import Cache
@@ -22,7 +20,7 @@ from omega_operator.labels import DOWNLOAD
 from omega_operator.observed import Observed
 from omega_operator.pods import PodConfigs
 from omega_operator.settings import Settings
-from omega_schema.errors import explain
+from omega_schema.errors import ResourceError
 from omega_schema.resource import OmegaVLMDeployment
 
 AFTER_REFUSAL = 60.0
@@ -59,9 +57,9 @@ class Reconciler:
             return None
         try:
             resource = _parse(body)
-        except ValidationError as error:
+        except ResourceError as error:
             await self._write(
-                body, status.invalid(body["metadata"]["generation"], explain(error), _status(body), self._now())
+                body, status.invalid(body["metadata"]["generation"], str(error), _status(body), self._now())
             )
             return None
         return await self._bring_about(body, resource)
@@ -179,7 +177,7 @@ def _key(resource: OmegaVLMDeployment) -> Key:
 
 def _parse(body: Manifest) -> OmegaVLMDeployment:
     """The resource without its status, which is ours and may be of another version."""
-    return OmegaVLMDeployment.model_validate({field: value for field, value in body.items() if field != "status"})
+    return OmegaVLMDeployment.parse({field: value for field, value in body.items() if field != "status"})
 
 
 def _status(body: Manifest) -> dict[str, Any]:
