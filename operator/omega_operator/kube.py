@@ -17,6 +17,9 @@ from omega_operator.labels import MANAGER
 FRESH_SECONDS = 5.0
 """How long a look at all nodes and pods serves every resource."""
 
+LASTING = 3
+"""How often an event must have come before it counts; the kubelet's third try to mount is 1.5 s after the first."""
+
 
 class NotLeading(Exception):
     """Another replica of the operator holds the Lease: this one may not write."""
@@ -89,10 +92,15 @@ class Kube:
             return self._looked.nodes
 
     async def warnings(self, namespace: str, pod: Manifest) -> tuple[str, ...]:
-        """Messages of a pod's Warning events, newest first."""
+        """Messages of a pod's Warning events that keep coming, newest first.
+
+        What came once or twice is no cause yet: a kubelet that has not heard of a new ConfigMap cannot mount it, says
+        so, and can half a second later.
+        """
         selector = f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
         events = await self._api.list(EVENT, namespace, fieldSelector=selector)
-        newest = sorted(events, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "", reverse=True)
+        lasting = [one for one in events if _times(one) >= LASTING]
+        newest = sorted(lasting, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "", reverse=True)
         return tuple(one.get("message", "") for one in newest)
 
     async def knows_pod_monitors(self) -> bool:
@@ -195,6 +203,11 @@ class Kube:
 def _version(manifest: Manifest) -> int:
     """Resource versions are ordered numbers since Kubernetes 1.35."""
     return int(manifest["metadata"]["resourceVersion"])
+
+
+def _times(event: Manifest) -> int:
+    """How often an event has come; its first time has no series."""
+    return int((event.get("series") or {}).get("count") or event.get("count") or 1)
 
 
 def _digest(manifest: Manifest) -> str:

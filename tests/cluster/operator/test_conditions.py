@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from omega_operator.api import Refused
-from omega_operator.kinds import RESOURCE, TRANSITION
+from omega_operator.kinds import EVENT, RESOURCE, TRANSITION
+from omega_operator.kube import Kube
 
 
 async def test_no_secret(world: Any, stand_in: str) -> None:
@@ -71,6 +73,23 @@ async def test_a_server_that_ends(world: Any, stand_in: str, kubectl: Callable[.
     await world.until(told, 10)
     assert await told() == [("Warning", "ServerFailed", "vl")]
     assert words in kubectl("describe", "ovlm", "vl", "--namespace", world.namespace)
+
+
+async def test_a_warning_that_came_once(api: Any, namespace: str) -> None:
+    """A kubelet's first failures may be over with the next try: only what keeps coming is told as a cause."""
+    pod = {"metadata": {"name": "p", "namespace": namespace, "uid": "7"}}
+    kube = Kube(api, lambda: True, (namespace,), time.monotonic)
+    for name, times in (("once", 1), ("lasting", 3)):
+        event = {
+            "metadata": {"name": name, "namespace": namespace},
+            "involvedObject": {"kind": "Pod", **pod["metadata"]},
+            "type": "Warning",
+            "reason": "FailedMount",
+            "message": f"MountVolume.SetUp failed: {name}",
+            "count": times,
+        }
+        await api.request("POST", EVENT.path(namespace), body=event)
+    assert await kube.warnings(namespace, pod) == ("MountVolume.SetUp failed: lasting",)
 
 
 async def test_quota(world: Any, stand_in: str) -> None:
