@@ -13,6 +13,7 @@ import uvloop
 from omega_server import logs
 from omega_server.app import create_app
 from omega_server.http_protocol import BoundedHttp
+from omega_server.model.checkpoint import ModelError
 from omega_server.serving import Serving
 from omega_server.settings import Settings
 
@@ -112,8 +113,6 @@ def _check(starting: asyncio.Task[None]) -> None:
     error = starting.exception()
     if error is None:
         return
-    from omega_server.model.loader import ModelError  # noqa: PLC0415 - imports torch, which is loaded by now
-
     if isinstance(error, ModelError):
         raise CannotServe(str(error), 2) from error
     logger.error("the server did not start", exc_info=error)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration
 
-from omega_server.model import loader, omega
+from omega_server.model import checkpoint, loader, omega
 
 EXPERTS = ("gate_up_proj", "down_proj")
 
@@ -62,7 +62,9 @@ def test_an_unknown_mark_is_refused(exp, tmp_path):
     content = json.loads((tmp_path / "config.json").read_text())
     content["text_config"]["experts_layout"] = "transformers-6"
     (tmp_path / "config.json").write_text(json.dumps(content))
-    with pytest.raises(loader.ModelError, match="experts_layout is 'transformers-6', but can only be 'transformers-5'"):
+    with pytest.raises(
+        checkpoint.ModelError, match="experts_layout is 'transformers-6', but can only be 'transformers-5'"
+    ):
         loader.load(str(tmp_path), "float32", "cpu")
 
 

@@ -22,7 +22,7 @@ from omega_server.engine.pixels import headers
 from omega_server.engine.process import EngineProcess
 from omega_server.engine.request import EngineError, EngineFailed, NotReady, Prompt, QueueFull, Sampling, Token
 from omega_server.engine.scheduler import check_length
-from omega_server.model import loader
+from omega_server.model import checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -172,10 +172,9 @@ class Router:
             ModelError: the model cannot be served as it was asked for; the message is for the user.
             EngineError: an engine's process ended while it loaded the model.
         """
-        loader.check(  # before any process is started for nothing
+        checkpoint.check(  # before any process is started for nothing
             self._boot.model_path,
             dtype=self._boot.dtype,
-            device=self._boot.device,
             quantization=self._boot.quantization,
             tensor_parallel=self._boot.tensor_parallel,
         )
@@ -321,7 +320,7 @@ class Router:
                 if engine.loaded.done():
                     logger.error("Engine %d: %s", engine.index, message.message)
                 else:
-                    engine.loaded.set_exception(loader.ModelError(message.message))
+                    engine.loaded.set_exception(checkpoint.ModelError(message.message))
 
     def _deliver(self, request: _Request, item: Token | EngineError) -> None:
         request.produced += 1

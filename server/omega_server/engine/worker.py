@@ -20,7 +20,7 @@ from omega_server.engine import memory, pixels
 from omega_server.engine.engine import Engine, EngineLimits
 from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Stop, Submit, Update, WorkerConfig
 from omega_server.engine.request import EngineError, Prompt, Token
-from omega_server.model import loader
+from omega_server.model import checkpoint, loader
 
 BEAT_SECONDS = 0.5
 """How often an engine gives a sign of life, at least, unless a step takes longer."""
@@ -38,7 +38,7 @@ def main(config: WorkerConfig, pipe: Connection) -> None:
     threading.Thread(target=_read, args=(pipe, inbox, attached), name="pipe", daemon=True).start()
     try:
         engine = _engine(config)
-    except loader.ModelError as error:
+    except checkpoint.ModelError as error:
         pipe.send(Refused(str(error)))
         return
     pipe.send(Ready(engine.scheduler.max_length, _load(engine, memory.resident_bytes())))

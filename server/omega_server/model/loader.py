@@ -5,58 +5,13 @@ transformers is imported where it is used: it costs seconds, which whoever only 
 
 # ruff: noqa: PLC0415
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
-SUPPORTED = {
-    "qwen3_vl": "Qwen3VLForConditionalGeneration",
-    "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration",
-    "omega17_vl": "Omega17VLForConditionalGeneration",
-    "omega17_vl_exp": "Omega17VLExpForConditionalGeneration",
-}
-"""Model types of config.json, and their architectures."""
-
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-
-
-class ModelError(Exception):
-    """A model cannot be loaded, and the user can do something about it. The message is one line."""
-
-
-def check(model_path: str, *, dtype: str, device: str, quantization: str = "none", tensor_parallel: int = 1) -> str:
-    """Find out what can be known about a checkpoint without loading it.
-
-    Returns:
-        its model type.
-
-    Raises:
-        ModelError: it is missing, no checkpoint, of an architecture that is not served, or is asked for in a way
-            that is not supported.
-    """
-    if quantization != "none":
-        raise ModelError(f"quantization {quantization} is not supported yet: use none")
-    if tensor_parallel != 1:
-        raise ModelError(f"tensor parallelism over {tensor_parallel} GPUs is not supported yet: use 1")
-    if dtype not in DTYPES:
-        raise ModelError(f"dtype {dtype} is unknown: use one of {', '.join(DTYPES)}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device cuda was asked for, but no CUDA GPU is visible here: use device cpu, or add a GPU")
-    path = Path(model_path)
-    model_type = _model_type(path)
-    if model_type not in SUPPORTED:
-        raise ModelError(
-            f"the model at {model_path} is of type {model_type!r}, which is not served; "
-            f"served are {', '.join(SUPPORTED)}"
-        )
-    if not any(path.glob("*.safetensors")):
-        raise ModelError(
-            f"the model at {model_path} has no weights: there is no *.safetensors file beside its config.json"
-        )
-    return model_type
+from omega_server.model.checkpoint import ModelError, check, model_type
 
 
 def load(model_path: str, dtype: str, device: str) -> Any:
@@ -72,9 +27,11 @@ def load(model_path: str, dtype: str, device: str) -> Any:
         `.model.language_model` and `.lm_head`.
 
     Raises:
-        ModelError: see `check`, or the weights cannot be read or do not belong to the config.
+        ModelError: see `check`, or there is no such device, or the weights cannot be read or do not belong to the config.
     """
-    check(model_path, dtype=dtype, device=device.partition(":")[0])
+    check(model_path, dtype=dtype)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError("device cuda was asked for, but no CUDA GPU is visible here: use device cpu, or add a GPU")
     from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.utils import logging as transformers_logging
 
@@ -87,7 +44,7 @@ def load(model_path: str, dtype: str, device: str) -> Any:
         model, report = AutoModelForImageTextToText.from_pretrained(
             model_path,
             config=config,
-            dtype=DTYPES[dtype],
+            dtype=getattr(torch, dtype),
             device_map=device if device != "cpu" else None,
             local_files_only=True,
             output_loading_info=True,
@@ -112,7 +69,7 @@ def load_processor(model_path: str) -> Any:
     """
     from transformers import AutoProcessor
 
-    if _model_type(Path(model_path)).startswith("omega"):
+    if model_type(Path(model_path)).startswith("omega"):
         from omega_server.model import omega
 
         omega.register()
@@ -120,18 +77,6 @@ def load_processor(model_path: str) -> Any:
         return AutoProcessor.from_pretrained(model_path, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"the processor of the model at {model_path} cannot be loaded: {_one_line(error)}") from error
-
-
-def _model_type(path: Path) -> str:
-    config_file = path / "config.json"
-    if not path.exists():
-        raise ModelError(f"there is no model at {path}: the directory does not exist")
-    if not config_file.is_file():
-        raise ModelError(f"{path} holds no model: it has no config.json")
-    try:
-        return str(json.loads(config_file.read_bytes()).get("model_type"))
-    except (ValueError, AttributeError):
-        raise ModelError(f"{path} holds no model: its config.json is not a JSON object") from None
 
 
 def _one_line(error: Exception) -> str:

@@ -19,7 +19,7 @@ from omega_server.engine.request import (
     Sampling,
 )
 from omega_server.engine.router import Router
-from omega_server.model.loader import ModelError
+from omega_server.model.checkpoint import ModelError
 
 LONG = Sampling(900, ignore_eos=True)
 TEXT = Prompt(tuple(range(10, 20)))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from omega_server.model.loader import ModelError, check, load, load_processor
+from omega_server.model.checkpoint import ModelError, check
+from omega_server.model.loader import load, load_processor
 
 DEMO = Path(__file__).parents[3] / "demo" / "model"
 
@@ -78,14 +79,14 @@ def test_weights_that_are_missing_or_damaged(tmp_path, damage):
 def test_what_is_not_supported_is_refused_by_name(options, words):
     """Nothing that was asked for is silently left out."""
     with pytest.raises(ModelError, match=words):
-        check(str(DEMO), **{"dtype": "float32", "device": "cpu"} | options)
+        check(str(DEMO), **{"dtype": "float32"} | options)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_cuda_without_a_gpu():
     """The user learns that there is no GPU before anything is loaded."""
     with pytest.raises(ModelError, match="no CUDA GPU is visible"):
-        check(str(DEMO), dtype="bfloat16", device="cuda")
+        load(str(DEMO), "bfloat16", "cuda:0")
 
 
 def test_a_directory_without_a_processor(tmp_path):

@@ -1,0 +1,65 @@
+"""What a checkpoint says of itself without being loaded. Needs no torch, so that a server can refuse it at once."""
+
+import json
+from pathlib import Path
+
+SUPPORTED = {
+    "qwen3_vl": "Qwen3VLForConditionalGeneration",
+    "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration",
+    "omega17_vl": "Omega17VLForConditionalGeneration",
+    "omega17_vl_exp": "Omega17VLExpForConditionalGeneration",
+}
+"""Model types of config.json, and their architectures."""
+
+DTYPES = ("bfloat16", "float16", "float32")
+"""What weights may be converted to."""
+
+
+class ModelError(Exception):
+    """A model cannot be loaded, and the user can do something about it. The message is one line."""
+
+
+def check(model_path: str, *, dtype: str, quantization: str = "none", tensor_parallel: int = 1) -> str:
+    """Find out what can be known about a checkpoint without loading it.
+
+    Returns:
+        its model type.
+
+    Raises:
+        ModelError: it is missing, no checkpoint, of an architecture that is not served, or is asked for in a way
+            that is not supported.
+    """
+    if quantization != "none":
+        raise ModelError(f"quantization {quantization} is not supported yet: use none")
+    if tensor_parallel != 1:
+        raise ModelError(f"tensor parallelism over {tensor_parallel} GPUs is not supported yet: use 1")
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype {dtype} is unknown: use one of {', '.join(DTYPES)}")
+    path = Path(model_path)
+    found = model_type(path)
+    if found not in SUPPORTED:
+        raise ModelError(
+            f"the model at {model_path} is of type {found!r}, which is not served; served are {', '.join(SUPPORTED)}"
+        )
+    if not any(path.glob("*.safetensors")):
+        raise ModelError(
+            f"the model at {model_path} has no weights: there is no *.safetensors file beside its config.json"
+        )
+    return found
+
+
+def model_type(path: Path) -> str:
+    """What the config.json in a directory calls its model.
+
+    Raises:
+        ModelError: there is no such file, or it cannot be read.
+    """
+    config_file = path / "config.json"
+    if not path.exists():
+        raise ModelError(f"there is no model at {path}: the directory does not exist")
+    if not config_file.is_file():
+        raise ModelError(f"{path} holds no model: it has no config.json")
+    try:
+        return str(json.loads(config_file.read_bytes()).get("model_type"))
+    except (ValueError, AttributeError):
+        raise ModelError(f"{path} holds no model: its config.json is not a JSON object") from None
