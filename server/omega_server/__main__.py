@@ -2,6 +2,7 @@
 
     omega-server [serve] [flags]   serve a model
     omega-server download [flags]  fetch a model from the Hugging Face Hub
+    omega-server bench URL [flags] put load on a server with the OpenAI API, and measure it
 
 Exit code 2 is the user's fault, with one line that says what to do; 1 is ours.
 """
@@ -22,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _serve(arguments)
     if command == "download":
         return _download(arguments)
-    return fail(f'there is no command "{command}"; commands are serve and download')
+    if command == "bench":
+        return _bench(arguments)
+    return fail(f'there is no command "{command}"; commands are serve, download and bench')
 
 
 def fail(reason: str, code: int = 2) -> int:
@@ -57,6 +60,16 @@ def _download(arguments: Sequence[str]) -> int:
     try:
         print(download(arguments))
     except DownloadError as error:
+        return fail(str(error), error.code)
+    return 0
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    from omega_server.bench.command import BenchError, bench  # noqa: PLC0415
+
+    try:
+        print(bench(arguments))
+    except BenchError as error:
         return fail(str(error), error.code)
     return 0
 

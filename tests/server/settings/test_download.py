@@ -121,4 +121,4 @@ def test_unknown_command(tmp_path: Path) -> None:
     environ = {"PYTHONPATH": f"{ROOT}/server:{ROOT}/crds"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.strip() == 'omega-server: there is no command "upload"; commands are serve and download'
+    assert done.stderr.strip() == 'omega-server: there is no command "upload"; commands are serve, download and bench'
