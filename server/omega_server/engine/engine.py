@@ -85,7 +85,7 @@ class Engine:
         config = model.config
         self._clock = clock
         self._patches = limits.patches
-        self._placeholders = Placeholders(
+        self.placeholders = Placeholders(
             config.image_token_id, config.video_token_id, config.vision_config.spatial_merge_size
         )
         self.cache = KVCache(blocks=limits.blocks, block_size=BLOCK_SIZE, device=model.device, **_cache_shape(model))
@@ -108,8 +108,14 @@ class Engine:
             self.scheduler.limits, max_batch_size=max_batch_size, batch_timeout=batch_timeout
         )
 
-    def submit(self, request_id: int, prompt: Prompt, sampling: Sampling) -> None:
+    def submit(self, request_id: int, prompt: Prompt, sampling: Sampling, answer: Iterable[int] = ()) -> None:
         """Queue a request.
+
+        Args:
+            request_id: unique in this engine.
+            prompt: to answer.
+            sampling: how. With a seed, or greedy, the rest of an answer is the same whoever gave its beginning.
+            answer: tokens that were given already, by an engine that is gone.
 
         Raises:
             ContextLengthExceeded: it can never fit.
@@ -117,11 +123,11 @@ class Engine:
         """
         sequence = Sequence(
             id=request_id,
-            tokens=list(prompt.token_ids),
+            tokens=[*prompt.token_ids, *answer],
             prompt_length=len(prompt.token_ids),
             sampling=sampling,
             arrival=self._clock(),
-            spans=self._placeholders.spans(prompt.token_ids, prompt.media),
+            spans=self.placeholders.spans(prompt.token_ids, prompt.media),
             keys=tuple(medium.key for medium in prompt.media),
         )
         self.scheduler.add(sequence)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from omega_schema.server_config import BootConfig
 from omega_server.engine.request import EngineError, Sampling, Token
+from omega_server.engine.sequence import Placeholders
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,19 @@ class MediumHeader:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """To the engine: answer a request. With media, their pixels follow as one descriptor, float32, in this order."""
+    """To the engine: answer a request. With media, their pixels follow as one descriptor, float32, in this order.
+
+    Attributes:
+        id: new for each Submit, also when the request has been in an engine before.
+        token_ids: of the prompt.
+        answer: tokens that another engine has given already; this one goes on after them.
+        media: of the prompt.
+        sampling: with a seed, if it needs random numbers.
+    """
 
     id: int
     token_ids: tuple[int, ...]
+    answer: tuple[int, ...]
     media: tuple[MediumHeader, ...]
     sampling: Sampling
 
@@ -53,20 +63,39 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much an engine has to do, and what it holds."""
+    """How much an engine has to do, and what it holds.
+
+    Attributes:
+        running: requests in its batch.
+        waiting: requests that it has not begun.
+        kv_blocks_used: blocks that running requests own.
+        kv_blocks_total: blocks of the KV cache.
+        memory_bytes: resident memory of its process.
+        step_seconds: how long the step that it does now has lasted; 0 between steps.
+    """
 
     running: int = 0
     waiting: int = 0
     kv_blocks_used: int = 0
     kv_blocks_total: int = 0
     memory_bytes: int = 0
+    step_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From the engine: the model is loaded; `max_length` is in tokens and may be less than what was asked for."""
+    """From the engine: the model is loaded.
+
+    Attributes:
+        max_length: in tokens; may be less than what was asked for.
+        placeholders: how the model marks media in prompts.
+        block_size: of the KV cache, in tokens.
+        load: at the start.
+    """
 
     max_length: int
+    placeholders: Placeholders
+    block_size: int
     load: Load
 
 

@@ -1,24 +1,31 @@
 """The front end of the engines, in the server's process: one asyncio loop owns everything in here.
 
-Each engine is a process of its own (worker.py). A request goes to the engine with the least outstanding work; work that
-an engine need not do, because it has seen the same picture, does not count. When an engine's process ends, or shows no sign
-of life, it is started again; its requests whose answer has not begun are served elsewhere or later, and the others end
-with EngineFailed.
+Each engine is a process of its own (worker.py). A request goes to the engine that would be done with it first (placement.py).
+
+When an engine's process ends it is started again, and its requests go on in another engine, or in the same one when it is
+back: what is to come of an answer depends on the prompt, the sampling with its seed and the tokens so far, and the
+router has all of them. A process that gives no sign of life loses its requests to the others within a second, and
+is killed if it stays silent.
+
+A request can be the very reason why engines die. One that was in two of them when they died, and got no token from
+either, is on trial: it is computed while no other one on trial is in the same engine, and if the engine dies, it alone is
+blamed. A third time is the last.
 """
 
 import asyncio
 import itertools
 import logging
 import secrets
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from omega_schema.resource import Batching
 from omega_schema.server_config import BootConfig
+from omega_server.engine import placement
 from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Submit, Update, WorkerConfig
 from omega_server.engine.pixels import headers
+from omega_server.engine.placement import Known, Outline
 from omega_server.engine.process import EngineProcess
 from omega_server.engine.request import EngineError, EngineFailed, NotReady, Prompt, QueueFull, Sampling, Token
 from omega_server.engine.scheduler import check_length
@@ -26,12 +33,13 @@ from omega_server.model import checkpoint
 
 logger = logging.getLogger(__name__)
 
-_TRIES = 3  # a request that was in three engines when they died may be what killed them
+_DEATHS = 3  # of engines in a row, of which a request got nothing: it may be what killed them
+_MOVES = 20  # of a request, after deaths of engines, however much it got from them
 _STOP_SECONDS = 5.0
 _LONGEST_BACKOFF = 30.0
-_STABLE_SECONDS = 60.0  # an engine that lived so long is restarted at once
+_TICK_SECONDS = 0.2
+_SILENT_SECONDS = 0.8  # a healthy engine gives a sign of life four times as often
 _FORESEEN_TOKENS = 256  # of an answer: max_tokens is usually far above what comes
-_KNOWN_MEDIA = 512
 
 Condition = Literal["loading", "ready", "stopped"]
 
@@ -68,35 +76,57 @@ class _Request:
     """A request that has not ended.
 
     Attributes:
-        id: unique in this router.
-        prompt: kept until the answer begins, to begin again elsewhere.
+        prompt: to begin or to go on with elsewhere.
         sampling: with an explicit seed.
+        outline: of the prompt.
+        id: by which its engine knows it; new each time that it is given to one, so that late tokens find nobody.
         arrived: tokens and errors for its reader.
-        engine: that has it; None while no engine is up.
-        produced: tokens of the answer so far.
-        deaths: engines that died while they had it.
+        engine: that has it; None while no engine can.
+        cost: of the prompt and of the answer so far to that engine, in tokens, until a token comes from there.
+        answer: tokens so far.
+        deaths: engines in a row that died while they had it, and gave it no token.
+        moves: engines that died while they had it.
     """
 
-    id: int
     prompt: Prompt
     sampling: Sampling
+    outline: Outline
+    id: int = -1
     arrived: asyncio.Queue[Token | EngineError] = field(default_factory=asyncio.Queue)
     engine: "_Engine | None" = None
-    produced: int = 0
+    cost: int = 0
+    answer: list[int] = field(default_factory=list)
     deaths: int = 0
+    moves: int = 0
 
-    def work(self, known: "OrderedDict[bytes, None] | None" = None) -> int:
-        """What is left to do for it, in tokens; a patch of a picture that is not known counts as one."""
-        answer = min(self.sampling.max_tokens - self.produced, _FORESEEN_TOKENS)
-        if self.produced:
-            return answer
-        media = sum(len(m.pixels) for m in self.prompt.media if known is None or m.key not in known)
-        return answer + len(self.prompt.token_ids) + media
+    @property
+    def on_trial(self) -> bool:
+        """Whether it may be what kills engines."""
+        return self.deaths == _DEATHS - 1
+
+    @property
+    def work(self) -> int:
+        """What its engine has left to do for it, in tokens."""
+        return self.cost + min(self.sampling.max_tokens - len(self.answer), _FORESEEN_TOKENS)
 
 
 @dataclass(eq=False)
 class _Engine:
-    """One engine as the router sees it; `process` changes when it is restarted."""
+    """One engine as the router sees it; `process` changes when it is restarted.
+
+    Attributes:
+        index: of the engine.
+        loaded: done when it was up for the first time, or cannot be.
+        process: that it lives in.
+        state: "ready" also while it is silent.
+        load: that it told last.
+        requests: that it has, by id.
+        known: what it was given since it was started.
+        restarts: of its process.
+        failures: processes in a row that gave no token.
+        silent: seconds since its last sign of life, by the router's ticks: when the router itself is held up, it
+            hears nobody.
+    """
 
     index: int
     loaded: asyncio.Future[None]
@@ -104,37 +134,52 @@ class _Engine:
     state: Condition = "stopped"
     load: Load = field(default_factory=Load)
     requests: dict[int, _Request] = field(default_factory=dict)
-    known: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    known: Known = field(default_factory=lambda: Known(0))
     restarts: int = 0
     failures: int = 0
-    last_sign: float = 0.0
-    ready_since: float = 0.0
+    silent: float = 0.0
+
+    def takes(self, request: _Request) -> bool:
+        """Whether it may have a request."""
+        return self.state == "ready" and not (request.on_trial and any(r.on_trial for r in self.requests.values()))
+
+    @property
+    def outstanding(self) -> int:
+        """What it has to do, in tokens."""
+        return sum(request.work for request in self.requests.values())
 
 
 class Router:
     """Answers prompts with whichever engine is best. Use it in one asyncio loop."""
 
     def __init__(
-        self, boot: BootConfig, batching: Batching, *, hang_seconds: float = 300.0, log_level: int = logging.INFO
+        self,
+        boot: BootConfig,
+        batching: Batching,
+        *,
+        hang_seconds: float = 10.0,
+        step_seconds: float = 300.0,
+        log_level: int = logging.INFO,
     ) -> None:
         """Prepare; `start` does the work.
 
         Args:
             boot: model, device and number of engines.
             batching: live limits; see `update`.
-            hang_seconds: an engine that gives no sign of life for so long is killed and started again. A step of
-                the largest picture must fit in.
+            hang_seconds: an engine that gives no sign of life for so long is killed and started again.
+            step_seconds: so is one that works for so long on one step; that of the largest picture must fit in.
             log_level: of the engines' processes.
         """
         self._boot = boot
         self._batching = batching
         self._hang_seconds = hang_seconds
+        self._step_seconds = step_seconds
         self._log_level = log_level
         self._engines: list[_Engine] = []
-        self._requests: dict[int, _Request] = {}
-        self._held: list[_Request] = []  # no engine is up
+        self._requests: set[_Request] = set()
+        self._held: list[_Request] = []  # no engine may have them now
         self._ids = itertools.count()
-        self._max_length: int | None = None
+        self._model: Ready | None = None
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -146,7 +191,7 @@ class Router:
     @property
     def max_length(self) -> int | None:
         """Most tokens of prompt and answer together; known when an engine is loaded."""
-        return self._max_length
+        return None if self._model is None else self._model.max_length
 
     def snapshot(self) -> tuple[EngineState, ...]:
         """What is known of each engine, no older than half a second or one step."""
@@ -194,7 +239,7 @@ class Router:
         self._stopping = True
         for task in self._tasks:
             task.cancel()
-        for request in list(self._requests.values()):
+        for request in list(self._requests):
             self._end(request, NotReady("The server is stopping."))
         processes = [engine.process for engine in self._engines if engine.process is not None]
         await asyncio.gather(*(process.stop(_STOP_SECONDS) for process in processes))
@@ -234,43 +279,58 @@ class Router:
             self._abort(request)
 
     def _admit(self, prompt: Prompt, sampling: Sampling) -> _Request:
-        if self._stopping or self._max_length is None:
+        if self._stopping or self._model is None:
             raise NotReady("The server is stopping." if self._stopping else "The model is still loading.")
-        check_length(len(prompt.token_ids), self._max_length)
+        check_length(len(prompt.token_ids), self._model.max_length)
         engines = len(self._engines)
         waiting = len(self._requests) - engines * self._batching.max_batch_size
         if waiting >= engines * self._batching.max_queue:
             raise QueueFull("Too many requests are waiting. Try again later.")
         if sampling.temperature > 0 and sampling.seed is None:
             sampling = replace(sampling, seed=secrets.randbits(63))
-        request = _Request(next(self._ids), prompt, sampling)
-        self._requests[request.id] = request
+        request = _Request(prompt, sampling, Outline.of(prompt, self._model.placeholders, self._model.block_size))
+        self._requests.add(request)
         self._dispatch(request)
         return request
 
-    def _dispatch(self, request: _Request) -> None:
-        ready = [engine for engine in self._engines if engine.state == "ready"]
-        if not ready:
+    def _dispatch(self, request: _Request) -> bool:
+        """Give a request to an engine, or hold it if none may have it now; says which."""
+        engines = [engine for engine in self._engines if engine.takes(request)]
+        engines = [engine for engine in engines if engine.silent < _SILENT_SECONDS] or engines
+        if not engines:
             self._held.append(request)
-            return
-        engine = min(ready, key=lambda e: sum(r.work() for r in e.requests.values()) + request.work(e.known))
-        assert engine.process is not None
+            return False
+        costs = [engine.known.cost(request.outline) + len(request.answer) for engine in engines]
+        chosen = placement.choose([engine.outstanding for engine in engines], costs)
+        engine = engines[chosen]
+        engine.known.note(request.outline)
+        request.id = next(self._ids)
         request.engine = engine
+        request.cost = costs[chosen]
         engine.requests[request.id] = request
-        for medium in request.prompt.media:
-            engine.known[medium.key] = None
-            engine.known.move_to_end(medium.key)
-        while len(engine.known) > _KNOWN_MEDIA:
-            engine.known.popitem(last=False)
-        media = request.prompt.media
-        engine.process.send(Submit(request.id, request.prompt.token_ids, headers(media), request.sampling), media)
+        assert engine.process is not None
+        prompt = request.prompt
+        engine.process.send(
+            Submit(request.id, prompt.token_ids, tuple(request.answer), headers(prompt.media), request.sampling),
+            prompt.media,
+        )
+        return True
+
+    def _release(self) -> None:
+        """Dispatch what is held, as far as it may be; those on trial last, for they may have to wait for each other."""
+        held, self._held = sorted(self._held, key=lambda request: request.on_trial), []
+        while held and self._dispatch(held.pop(0)):
+            pass
+        self._held += held
 
     def _forget(self, request: _Request) -> None:
-        self._requests.pop(request.id, None)
+        self._requests.discard(request)
         if request.engine is not None:
             request.engine.requests.pop(request.id, None)
         elif request in self._held:
             self._held.remove(request)
+        if request.on_trial:
+            self._release()
 
     def _end(self, request: _Request, last: Token | EngineError) -> None:
         """Give a request the last thing that it gets."""
@@ -279,7 +339,7 @@ class Router:
 
     def _abort(self, request: _Request) -> None:
         """Drop a request whose reader is gone; one that has ended is fine."""
-        if request.id in self._requests:
+        if request in self._requests:
             self._forget(request)
             if request.engine is not None and request.engine.process is not None:
                 request.engine.process.send(Abort(request.id))
@@ -287,35 +347,32 @@ class Router:
     def _launch(self, engine: _Engine) -> None:
         engine.state = "loading"
         engine.load = Load()
-        engine.known.clear()
         config = WorkerConfig(self._boot, engine.index, _limits(self._batching), self._log_level)
         engine.process = EngineProcess(
             config, lambda message: self._receive(engine, message), lambda code: self._ended(engine, code)
         )
 
     def _receive(self, engine: _Engine, message: Ready | Refused | Outputs) -> None:
-        now = asyncio.get_running_loop().time()
-        engine.last_sign = now
+        engine.silent = 0.0
         match message:
             case Outputs():
                 engine.load = message.load
                 for request_id, item in message.items:
                     request = engine.requests.get(request_id)
                     if request is not None:  # else it was dropped while this was on its way
+                        engine.failures = 0
                         self._deliver(request, item)
             case Ready():
                 logger.info("Engine %d is ready", engine.index)
                 engine.load = message.load
+                engine.known = Known(message.load.kv_blocks_total)
                 engine.state = "ready"
-                engine.ready_since = now
-                self._max_length = message.max_length
+                self._model = message
                 if engine.process is not None:
                     engine.process.send(_limits(self._batching))  # they may have changed while it loaded
                 if not engine.loaded.done():
                     engine.loaded.set_result(None)
-                held, self._held = self._held, []
-                for request in held:
-                    self._dispatch(request)
+                self._release()
             case Refused():
                 if engine.loaded.done():
                     logger.error("Engine %d: %s", engine.index, message.message)
@@ -323,16 +380,18 @@ class Router:
                     engine.loaded.set_exception(checkpoint.ModelError(message.message))
 
     def _deliver(self, request: _Request, item: Token | EngineError) -> None:
-        request.produced += 1
         if isinstance(item, EngineError) or item.finish_reason is not None:
             self._end(request, item)
-        else:
-            request.arrived.put_nowait(item)
+            return
+        request.answer.append(item.id)
+        request.cost = 0
+        request.arrived.put_nowait(item)
+        was_on_trial, request.deaths = request.on_trial, 0
+        if was_on_trial:
+            self._release()
 
     def _ended(self, engine: _Engine, exit_code: int | None) -> None:
-        """An engine's process is gone: save its requests, and start it again."""
-        now = asyncio.get_running_loop().time()
-        was_stable = engine.state == "ready" and now - engine.ready_since >= _STABLE_SECONDS
+        """An engine's process is gone: start it again, and let its requests go on."""
         engine.state = "stopped"
         engine.process = None
         engine.load = Load()
@@ -344,20 +403,26 @@ class Router:
             )
         if engine.loaded.exception() is not None:
             return
-        engine.failures = 0 if was_stable else engine.failures + 1
+        engine.failures += 1
         engine.restarts += 1
-        delay = 0.0 if engine.failures <= 1 else min(0.5 * 2**engine.failures, _LONGEST_BACKOFF)
+        delay = 0.0 if engine.failures == 1 else min(0.5 * 2**engine.failures, _LONGEST_BACKOFF)
         logger.error("Engine %d ended with exit code %s; starting it again in %g s", engine.index, exit_code, delay)
-        lost, engine.requests = list(engine.requests.values()), {}
         engine.state = "loading"
+        self._spawn(self._restart(engine, delay))
+        lost, engine.requests = list(engine.requests.values()), {}
+        for request in [r for r in lost if r.on_trial] or lost:
+            request.deaths += 1
         for request in lost:
             request.engine = None
-            request.deaths += 1
-            if request.produced or request.deaths >= _TRIES:
+            request.moves += 1
+            if request.deaths >= _DEATHS or request.moves >= _MOVES:
                 self._end(request, EngineFailed("The engine that computed this answer failed. Send the request again."))
             else:
                 self._dispatch(request)
-        self._spawn(self._restart(engine, delay))
+        self._release()
+        if all(other.failures >= _DEATHS for other in self._engines):
+            for request in list(self._held):
+                self._end(request, NotReady("No engine comes up."))
 
     async def _restart(self, engine: _Engine, delay: float) -> None:
         while True:
@@ -371,15 +436,35 @@ class Router:
                 return
 
     async def _watch(self) -> None:
-        """Kill engines that hang: the rest follows from their end."""
-        loop = asyncio.get_running_loop()
+        """Take the requests of engines that are silent, and kill those that hang: the rest follows from their end."""
         while True:
-            await asyncio.sleep(self._hang_seconds / 4)
+            await asyncio.sleep(_TICK_SECONDS)
             for engine in self._engines:
-                silent = loop.time() - engine.last_sign
-                if engine.state == "ready" and engine.process is not None and silent > self._hang_seconds:
-                    logger.error("Engine %d gave no sign of life for %.0f s", engine.index, silent)
+                if engine.state != "ready" or engine.process is None:
+                    continue
+                engine.silent += _TICK_SECONDS
+                step = engine.load.step_seconds
+                if engine.silent > self._hang_seconds or step > self._step_seconds:
+                    logger.error(
+                        "Engine %d hangs: silent for %.1f s, in one step for %.0f s", engine.index, engine.silent, step
+                    )
+                    engine.state = "loading"
                     engine.process.kill()
+                elif engine.silent >= _SILENT_SECONDS:
+                    self._relieve(engine)
+
+    def _relieve(self, silent: _Engine) -> None:
+        """Let the requests of a silent engine go on in another, if there is one."""
+        assert silent.process is not None
+        others = [e for e in self._engines if e.state == "ready" and e.silent < _SILENT_SECONDS]
+        if not others or not silent.requests:
+            return
+        logger.warning("Engine %d is silent; %d request(s) go on elsewhere", silent.index, len(silent.requests))
+        moved, silent.requests = list(silent.requests.values()), {}
+        for request in moved:
+            silent.process.send(Abort(request.id))
+            request.engine = None
+            self._dispatch(request)
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -74,7 +74,8 @@ class Sampler:
             seen = torch.zeros(self._vocabulary, dtype=torch.bool, device=self._device)
             seen[torch.tensor(sequence.tokens, device=self._device)] = True
         if sampling.presence_penalty or sampling.frequency_penalty:
-            counts = torch.zeros(self._vocabulary, device=self._device)
+            answer = torch.tensor(sequence.tokens[sequence.prompt_length :], dtype=torch.int64, device=self._device)
+            counts = torch.bincount(answer, minlength=self._vocabulary).float()
         self._rules[sequence.id] = _Rule(
             sampling=sampling,
             seed=_scramble(secrets.randbits(64) if sampling.seed is None else sampling.seed),

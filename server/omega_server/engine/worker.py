@@ -1,7 +1,9 @@
 """The process of one engine. It loads the model, says that it is ready, and answers what comes through its pipe.
 
 One thread reads the pipe, so that the router never waits for a long step; the main thread runs the engine and writes, once
-for each step. When the pipe closes, the router is gone, and the process ends at once.
+for each step. A third gives signs of life, also during a long step: a process that gives none is stopped, and one that
+does may still have a step that never ends, which is why each sign says how long the step has lasted. When the pipe
+closes, the router is gone, and the process ends at once.
 """
 
 import logging
@@ -22,8 +24,8 @@ from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, S
 from omega_server.engine.request import EngineError, Prompt, Token
 from omega_server.model import checkpoint, loader
 
-BEAT_SECONDS = 0.5
-"""How often an engine gives a sign of life, at least, unless a step takes longer."""
+BEAT_SECONDS = 0.2
+"""How often an engine gives a sign of life."""
 
 
 def main(config: WorkerConfig, pipe: Connection) -> None:
@@ -41,7 +43,6 @@ def main(config: WorkerConfig, pipe: Connection) -> None:
     except checkpoint.ModelError as error:
         pipe.send(Refused(str(error)))
         return
-    pipe.send(Ready(engine.scheduler.max_length, _load(engine, memory.resident_bytes())))
     _Loop(engine, inbox, attached, pipe).run()
 
 
@@ -96,24 +97,34 @@ class _Loop:
         self._inbox = inbox
         self._attached = attached
         self._pipe = pipe
+        self._writing = threading.Lock()
         self._outputs: list[tuple[int, Token | EngineError]] = []
+        self._dropped = False
         self._stopped = False
+        self._step_began: float | None = None
         self._memory = memory.resident_bytes()
-        self._last_beat = time.monotonic()
 
     def run(self) -> None:
         """Until a Stop comes."""
+        engine = self._engine
+        self._pipe.send(Ready(engine.scheduler.max_length, engine.placeholders, engine.blocks.block_size, self._load()))
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
         while not self._stopped:
             self._take()
-            if self._engine.busy and self._engine.wait() == 0:
-                self._outputs += self._engine.step()
-            self._send()
+            if engine.busy and engine.wait() == 0:
+                self._step_began = time.monotonic()
+                self._outputs += engine.step()
+                self._step_began = None
+            if self._outputs or self._dropped:
+                self._tell(tuple(self._outputs))
+                self._outputs = []
+                self._dropped = False
 
     def _take(self) -> None:
         """Take all messages that are there; wait for one if there is nothing else to do."""
-        patience = min(self._engine.wait(), BEAT_SECONDS) if self._engine.busy else BEAT_SECONDS
+        patience = self._engine.wait() if self._engine.busy else None
         try:
-            self._handle(self._inbox.get(timeout=patience) if patience > 0 else self._inbox.get_nowait())
+            self._handle(self._inbox.get_nowait() if patience == 0 else self._inbox.get(timeout=patience))
             while not self._stopped:
                 self._handle(self._inbox.get_nowait())
         except queue.Empty:
@@ -124,32 +135,37 @@ class _Loop:
             case Submit():
                 prompt = self._attached.pop(message.id)
                 try:
-                    self._engine.submit(message.id, prompt, message.sampling)
+                    self._engine.submit(message.id, prompt, message.sampling, message.answer)
                 except EngineError as error:
                     self._outputs.append((message.id, error))
             case Abort():
                 self._engine.abort(message.id)
+                self._dropped = True
             case Update():
                 self._engine.update(max_batch_size=message.max_batch_size, batch_timeout=message.batch_timeout)
             case Stop():
                 self._stopped = True
 
-    def _send(self) -> None:
-        now = time.monotonic()
-        beat = now - self._last_beat >= BEAT_SECONDS
-        if self._outputs or beat:
-            if beat:
-                self._last_beat = now
+    def _beat(self) -> None:
+        try:
+            while True:
+                time.sleep(BEAT_SECONDS)
                 self._memory = memory.resident_bytes()
-            self._pipe.send(Outputs(tuple(self._outputs), _load(self._engine, self._memory)))
-            self._outputs = []
+                self._tell(())
+        except OSError:
+            os._exit(0)  # the pipe is closed, as above
 
+    def _tell(self, items: tuple[tuple[int, Token | EngineError], ...]) -> None:
+        with self._writing:
+            self._pipe.send(Outputs(items, self._load()))
 
-def _load(engine: Engine, memory_bytes: int) -> Load:
-    return Load(
-        running=len(engine.scheduler.running),
-        waiting=len(engine.scheduler.waiting),
-        kv_blocks_used=engine.blocks.used,
-        kv_blocks_total=engine.blocks.total,
-        memory_bytes=memory_bytes,
-    )
+    def _load(self) -> Load:
+        engine, began = self._engine, self._step_began
+        return Load(
+            running=len(engine.scheduler.running),
+            waiting=len(engine.scheduler.waiting),
+            kv_blocks_used=engine.blocks.used,
+            kv_blocks_total=engine.blocks.total,
+            memory_bytes=self._memory,
+            step_seconds=0.0 if began is None else time.monotonic() - began,
+        )
