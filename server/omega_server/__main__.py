@@ -2,6 +2,7 @@
 
     omega-server [serve] [flags]   serve a model
     omega-server download [flags]  fetch a model from the Hugging Face Hub
+    omega-server convert A B       copy a mixture-of-experts model into the layout that tensor parallelism needs
     omega-server bench URL [flags] put load on a server with the OpenAI API, and measure it
 
 Exit code 2 is the user's fault, with one line that says what to do; 1 is ours.
@@ -23,9 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _serve(arguments)
     if command == "download":
         return _download(arguments)
+    if command == "convert":
+        return _convert(arguments)
     if command == "bench":
         return _bench(arguments)
-    return fail(f'there is no command "{command}"; commands are serve, download and bench')
+    return fail(f'there is no command "{command}"; commands are serve, download, convert and bench')
 
 
 def fail(reason: str, code: int = 2) -> int:
@@ -60,6 +63,16 @@ def _download(arguments: Sequence[str]) -> int:
     try:
         print(download(arguments))
     except DownloadError as error:
+        return fail(str(error), error.code)
+    return 0
+
+
+def _convert(arguments: Sequence[str]) -> int:
+    from omega_server.model.convert import ConvertError, convert  # noqa: PLC0415
+
+    try:
+        print(convert(arguments))
+    except ConvertError as error:
         return fail(str(error), error.code)
     return 0
 

@@ -44,8 +44,7 @@ from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import (
     Qwen3VLMoeVisionModel,
 )
 
-# What `Omega17VLExpTextConfig.experts_layout` says when the experts lie in the file as the model holds them.
-MODEL_LAYOUT = "transformers-5"
+from omega_server.model.convert import MODEL_LAYOUT
 
 # RoPE base of a checkpoint that names none: the fork's default is 5e6, the official one is 5e5. Answers stay fluent
 # with the wrong one, and get worse with each token.
@@ -78,7 +77,7 @@ class Omega17VLExpTextConfig(Qwen3VLMoeTextConfig):
     """Language model of the mixture-of-experts family.
 
     `experts_layout` tells how the experts' weights lie in the checkpoint (see `ExpertsLayout`): None, which every
-    checkpoint of the fork has, or `MODEL_LAYOUT`. To convert a checkpoint, load it, set this, and save it.
+    checkpoint of the fork has, or `MODEL_LAYOUT`, which `omega-server convert` writes (convert.py).
     """
 
     model_type = "omega17_vl_exp_text"

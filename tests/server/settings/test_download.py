@@ -116,9 +116,10 @@ def test_no_network(tmp_path: Path) -> None:
 
 
 def test_unknown_command(tmp_path: Path) -> None:
-    """There are two commands."""
+    """The commands are named."""
     command = [sys.executable, "-m", "omega_server", "upload"]
     environ = {"PYTHONPATH": f"{ROOT}/server:{ROOT}/crds"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.strip() == 'omega-server: there is no command "upload"; commands are serve, download and bench'
+    commands = "serve, download, convert and bench"
+    assert done.stderr.strip() == f'omega-server: there is no command "upload"; commands are {commands}'
