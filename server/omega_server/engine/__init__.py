@@ -13,5 +13,7 @@ On the data path this package stands between the prompt and the completion. It k
     attention      the one attention function over the KV cache
     runner         one packed forward of everything that the scheduler chose
     vision         each picture through the vision tower once
-    sampler        logits to tokens
+    sampler        logits to tokens, each by its sequence's parameters
+    edits          penalties, biases and bans on the logits of single tokens
+    draw           one token out of a row of logits
 """
