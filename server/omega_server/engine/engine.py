@@ -1,10 +1,12 @@
 """The loop of one engine: schedule, run, sample, commit. One thread owns everything in here.
 
 An error belongs to the request that causes it. If a step fails, each of its sequences is run alone; those that fail
-alone fail for good, the others go on as if nothing had been. Only what breaks the device for everybody leaves `step`.
+alone fail for good, the others go on as if nothing had been. Where memory runs out the youngest gives way first. Only what
+breaks the device for everybody leaves `step`.
 """
 
 import logging
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 from omega_server.engine import memory
 from omega_server.engine.block_manager import BlockManager
 from omega_server.engine.kv_cache import KVCache, bytes_per_block
-from omega_server.engine.request import EngineError, EngineFailed, Prompt, Sampling, Token
+from omega_server.engine.request import EngineError, EngineFailed, Overloaded, Prompt, Sampling, Token
 from omega_server.engine.runner import Runner
 from omega_server.engine.sampler import Sampled, Sampler
 from omega_server.engine.scheduler import Limits, Scheduler, Step
@@ -189,17 +191,28 @@ class Engine:
             sampled = self._compute(step)
         except Exception as error:  # noqa: BLE001 - found to be one request's, or run again without it
             self._check_device()
+            if memory.exhausted(error):
+                return self._relent(step.chunks[0].sequence, error)
             if len(step.chunks) == 1:
                 return [self._fail(step.chunks[0].sequence, error)]
             logger.warning("A step of %d sequences failed; running them one by one", len(step.chunks))
         else:
             return self._commit(step, sampled)
         outputs = []
-        for chunk in step.decodes:
-            outputs += self._run(Step((chunk,), ()))
-        for chunk in step.prefills:
-            outputs += self._run(Step((), (chunk,)))
+        for chunk in step.chunks:
+            if chunk.sequence.blocks:  # else it has given way meanwhile
+                outputs += self._run(Step((chunk,), ()) if chunk in step.decodes else Step((), (chunk,)))
         return outputs
+
+    def _relent(self, sequence: Sequence, error: Exception) -> list[Output]:
+        """There was no memory for a sequence: the youngest gives way, and the rest is tried again; a last one fails."""
+        traceback.clear_frames(error.__traceback__)  # they hold what was computed so far
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.scheduler.relent():
+            logger.warning("Out of memory; going on with %d sequences", len(self.scheduler.running))
+            return []
+        return [self._fail(sequence, error)]
 
     def _compute(self, step: Step) -> list[Sampled | None]:
         logits = self.runner.run(step)
@@ -237,6 +250,8 @@ class Engine:
         logger.error("Request %d failed", sequence.id, exc_info=error)
         self.scheduler.remove([sequence.id], distrust=True)
         self._forget(sequence.id)
+        if memory.exhausted(error):
+            return sequence.id, Overloaded("There is not enough memory for this request now.")
         return sequence.id, EngineFailed("The model could not compute this request.")
 
     def _forget(self, request_id: int) -> None:

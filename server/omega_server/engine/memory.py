@@ -60,6 +60,12 @@ def cpu_cores() -> int:
     return cores
 
 
+def exhausted(error: BaseException) -> bool:
+    """Whether an error says that there was no memory left, on the GPU or on the machine."""
+    # On the CPU torch raises a RuntimeError like any other; the name of its allocator is in the text.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def resident_bytes() -> int:
     """Bytes of memory that this process occupies now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -4,6 +4,7 @@
     ├── ContextLengthExceeded   the user's fault: the request can never fit
     ├── InvalidPrompt           the user's fault: placeholders and pictures do not match
     ├── QueueFull               too many requests wait; try again later
+    ├── Overloaded              there is not enough memory for this request now; try again later
     ├── NotReady                no engine is up yet, or the server is stopping
     └── EngineFailed            this request's computation failed after it had begun
 
@@ -36,6 +37,10 @@ class InvalidPrompt(EngineError):
 
 class QueueFull(EngineError):
     """As many requests wait as `batching.maxQueue` allows."""
+
+
+class Overloaded(EngineError):
+    """The engine ran out of memory under this request, although nothing else ran any more."""
 
 
 class NotReady(EngineError):

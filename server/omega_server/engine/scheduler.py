@@ -4,9 +4,11 @@ In every step all sequences that are answering get one token each, so that runni
 What they leave of the step's `token_budget` (a quarter of it at least) goes to prompts, in chunks, in the order of arrival.
 Waiting sequences are admitted strictly in that order, when there are blocks for all of their tokens. When an answer
 needs a block and none is left, the youngest running sequence gives up its blocks and is computed again later: the
-oldest always goes on, so everybody finishes.
+oldest always goes on, so everybody finishes. So it does where memory runs out beside the cache; then no more than are left
+may run until one of them ends.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -82,6 +84,7 @@ class Scheduler:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # the oldest first
         self.preemptions = 0
+        self._most: float = math.inf  # that may run, since memory ran out
 
     @property
     def max_length(self) -> int:
@@ -107,7 +110,7 @@ class Scheduler:
     def admit(self) -> list[Sequence]:
         """Let waiting sequences run, as far as there is room; returns those that begin or begin again."""
         admitted = []
-        while self.waiting and len(self.running) < self.limits.max_batch_size:
+        while self.waiting and len(self.running) < min(self.limits.max_batch_size, self._most):
             sequence = self.waiting[0]
             # At least one token is computed, because it gives the logits of the next.
             reusable = (len(sequence) - 1) // self.blocks.block_size
@@ -186,20 +189,32 @@ class Scheduler:
                 self.blocks.forget(sequence.blocks)
             self._release(sequence)
         self.running = [s for s in self.running if s.id not in gone]
+        self._most += len(removed)
         if any(s.id in gone for s in self.waiting):
             removed += [s for s in self.waiting if s.id in gone]
             self.waiting = deque(s for s in self.waiting if s.id not in gone)
         return removed
 
+    def relent(self) -> bool:
+        """Preempt the youngest, because a step needs memory that is not there; False if it is the only one."""
+        if len(self.running) < 2:
+            return False
+        self._preempt()
+        self._most = len(self.running)
+        return True
+
+    def _preempt(self) -> Sequence:
+        youngest = self.running.pop()
+        self._release(youngest)
+        self.waiting.appendleft(youngest)
+        self.preemptions += 1
+        return youngest
+
     def _grow(self, sequence: Sequence) -> bool:
         """Give a sequence blocks for all of its tokens; False if it was itself preempted for want of them."""
         missing = self.blocks.blocks_for(len(sequence)) - len(sequence.blocks)
         while missing > 0 and not self.blocks.can_allocate(missing):
-            youngest = self.running.pop()
-            self._release(youngest)
-            self.waiting.appendleft(youngest)
-            self.preemptions += 1
-            if youngest is sequence:
+            if self._preempt() is sequence:
                 return False
         if missing > 0:
             sequence.blocks += self.blocks.allocate(missing)

@@ -76,6 +76,9 @@ _BY_CLASS = {
     "QueueFull": Problem(
         429, "rate_limit_exceeded", "Too many requests wait; try again.", type="rate_limit_error", retry_after=1
     ),
+    "Overloaded": Problem(
+        503, "server_overloaded", "There is no memory for this now; try again later.", type=SERVER_ERROR, retry_after=5
+    ),
     "NotReady": NOT_READY,
     "EngineFailed": Problem(500, "engine_failed", "The engine failed under this answer; try again.", type=SERVER_ERROR),
 }

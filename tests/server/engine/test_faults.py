@@ -1,8 +1,11 @@
 """What a fault may cost: the rest of an answer elsewhere, the reason why engines die, memory that is not there."""
 
-import pytest
+import logging
 
-from omega_server.engine.request import Sampling
+import pytest
+import torch
+
+from omega_server.engine.request import Overloaded, Sampling
 
 DRAWN = Sampling(
     24,
@@ -34,3 +37,48 @@ def test_an_answer_goes_on_exactly_in_another_engine(dense, dense_cases, run, sa
         assert [t.logprob for t in rest] == [pytest.approx(t.logprob, abs=1e-4) for t in whole[cut:]]
         assert all(token.cached_tokens == 0 for token in rest)
         assert other.blocks.used == 0
+
+
+def test_who_came_last_gives_way_when_memory_runs_out(dense, dense_cases, run, monkeypatch, caplog):
+    """A step that needs more memory than there is costs time, not answers; all of them equal generate()."""
+    engine = dense.engine(token_budget=64)
+    compute = engine.runner.run
+    enough = max(len(case.prompt.token_ids) for case in dense_cases) + 16
+
+    def short_of_memory(step):
+        if sum(chunk.end for chunk in step.chunks) > enough:
+            raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB.")
+        return compute(step)
+
+    monkeypatch.setattr(engine.runner, "run", short_of_memory)
+    for number, case in enumerate(dense_cases):
+        engine.submit(number, case.prompt, Sampling(16))
+    with caplog.at_level(logging.CRITICAL):
+        yielded = run(engine)
+    for number, case in enumerate(dense_cases):
+        assert tuple(token.id for token in yielded[number]) == case.expected
+    assert engine.scheduler.preemptions > 0
+    assert engine.blocks.used == 0
+
+
+def test_only_what_runs_out_of_memory_alone_is_refused(dense, dense_cases, run, monkeypatch, caplog):
+    """A prompt that needs too much memory alone ends with Overloaded, and the others are answered."""
+    engine = dense.engine()
+    compute = engine.runner.run
+
+    def too_large(step):
+        if any(chunk.sequence.id == 3 for chunk in step.chunks):
+            raise RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+            )
+        return compute(step)
+
+    monkeypatch.setattr(engine.runner, "run", too_large)
+    for number, case in enumerate(dense_cases):
+        engine.submit(number, case.prompt, Sampling(16))
+    with caplog.at_level(logging.CRITICAL):
+        yielded = run(engine)
+    assert [type(output) for output in yielded.pop(3)] == [Overloaded]
+    for number, outputs in yielded.items():
+        assert tuple(token.id for token in outputs) == dense_cases[number].expected
+    assert engine.blocks.used == 0
