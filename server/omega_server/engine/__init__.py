@@ -12,7 +12,8 @@ On the data path this package stands between the prompt and the completion. It k
     kv_cache       the blocks' tensors
     attention      the one attention function over the KV cache
     runner         one packed forward of everything that the scheduler chose
-    vision         each picture through the vision tower once
+    pace           how many tokens of prompts a step may take beside running answers
+    vision         each picture through the vision tower once, in a thread of its own
     sampler        logits to tokens, each by its sequence's parameters
     edits          penalties, biases and bans on the logits of single tokens
     draw           one token out of a row of logits

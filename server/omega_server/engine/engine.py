@@ -7,7 +7,7 @@ breaks the device for everybody leaves `step`.
 
 import logging
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from omega_server.engine import memory
 from omega_server.engine.block_manager import BlockManager
 from omega_server.engine.kv_cache import KVCache, bytes_per_block
-from omega_server.engine.request import EngineError, EngineFailed, Overloaded, Prompt, Sampling, Token
+from omega_server.engine.request import EngineError, EngineFailed, Medium, Overloaded, Prompt, Sampling, Token
 from omega_server.engine.runner import Runner
 from omega_server.engine.sampler import Sampled, Sampler
 from omega_server.engine.scheduler import Limits, Scheduler, Step
@@ -26,6 +26,9 @@ from omega_server.engine.vision import Vision
 logger = logging.getLogger(__name__)
 
 BLOCK_SIZE = 16
+_BESIDE = 0.25  # of the CPU's threads for the vision tower while answers are running
+_AHEAD = 4  # calls of the vision tower, as many as it may be ahead of the prompts: embeddings take memory
+_LULL_SECONDS = 0.005  # for which an engine waits for the vision tower before it looks for new requests again
 
 Output = tuple[int, Token | EngineError]
 """A request's id, and its next token or why there will be none."""
@@ -39,7 +42,7 @@ class EngineLimits:
         scheduling: of the steps.
         blocks: of the KV cache.
         vision_bytes: of the cache of picture embeddings.
-        patches: most patches of pictures that go through the vision tower between two steps; one picture always may.
+        patches: most patches of pictures in one call of the vision tower; one picture always may.
     """
 
     scheduling: Limits
@@ -86,15 +89,17 @@ class Engine:
     def __init__(self, model: Any, limits: EngineLimits, clock: Callable[[], float]) -> None:
         config = model.config
         self._clock = clock
-        self._patches = limits.patches
+        self._patches_ahead = _AHEAD * limits.patches
         self.placeholders = Placeholders(
             config.image_token_id, config.video_token_id, config.vision_config.spatial_merge_size
         )
         self.cache = KVCache(blocks=limits.blocks, block_size=BLOCK_SIZE, device=model.device, **_cache_shape(model))
         self.blocks = BlockManager(limits.blocks, BLOCK_SIZE)
         self.scheduler = Scheduler(self.blocks, limits.scheduling)
-        self.vision = Vision(model.model.visual, model.dtype, model.device, limits.vision_bytes)
-        self.runner = Runner(model, self.cache, self.vision, max_length=self.scheduler.max_length, device=model.device)
+        self.vision = Vision(
+            model.model.visual, model.dtype, model.device, max_bytes=limits.vision_bytes, patches=limits.patches
+        )
+        self.runner = Runner(model, self.cache, max_length=self.scheduler.max_length, device=model.device)
         self.sampler = Sampler(config.text_config.vocab_size, _end_tokens(model), model.device)
         self._prompts: dict[int, Prompt] = {}
         self._device = model.device
@@ -153,38 +158,54 @@ class Engine:
                 self.sampler.add(sequence)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
                 outputs.append(self._fail(sequence, error))
-        outputs += self._embed()
+        outputs += self._look()
         step = self.scheduler.schedule()
         if step.chunks:
+            begin = self._clock()
             outputs += self._run(step)
+            self.scheduler.pace.learn(len(step.decodes), step.prompt_tokens, self._clock() - begin)
+        elif self.vision.busy:
+            self.vision.wait(_LULL_SECONDS)
         return outputs
 
-    def _embed(self) -> list[Output]:
-        """Bring the next media of running sequences through the vision tower, as many as may hold up the answers."""
-        wanted: list[tuple[Sequence, int]] = []
-        patches = 0
-        for sequence in self.scheduler.running:
-            for index in sequence.missing_media:
-                patches += len(self._prompts[sequence.id].media[index].pixels)
-                if wanted and patches > self._patches:
-                    break
-                wanted.append((sequence, index))
-        if not wanted:
-            return []
-        try:
-            self.runner.embed(wanted)
-        except Exception:  # noqa: BLE001 - the loop below finds whose it is
+    def _look(self) -> list[Output]:
+        """Hand over what the vision tower has seen, and show it what running sequences need next. Never waits for it."""
+        seen = self.vision.take()
+        wanted = []
+        failed = []
+        for sequence, index, medium in self._needed_media():
+            embedding = seen.get(medium.key)
+            if embedding is None:
+                embedding = self.vision.find(medium.key)
+            if embedding is None:
+                wanted.append(medium)
+            elif isinstance(embedding, Exception):
+                failed.append((sequence, embedding))
+            else:
+                self.runner.give(sequence, index, embedding)
+        streaming = any(sequence.decoding for sequence in self.scheduler.running)
+        self.vision.show(wanted, share=_BESIDE if streaming else 1.0)
+        if failed:
             self._check_device()
-        else:
-            return []
-        failed: dict[int, tuple[Sequence, Exception]] = {}
-        for sequence, index in wanted:
-            try:
-                self.runner.embed([(sequence, index)])
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
-                self._check_device()
-                failed[sequence.id] = (sequence, error)
-        return [self._fail(sequence, error) for sequence, error in failed.values()]
+        outputs: list[Output] = []
+        for sequence, error in dict(failed).items():
+            if not memory.exhausted(error):
+                outputs.append(self._fail(sequence, error))
+            elif sequence.blocks:  # else it has given way meanwhile
+                outputs += self._relent(sequence, error)
+        return outputs
+
+    def _needed_media(self) -> Iterator[tuple[Sequence, int, Medium]]:
+        """Media that running sequences lack, those of the oldest first, and not too far ahead of what is computed."""
+        ahead = 0
+        for sequence in self.scheduler.running:
+            for index in sequence.needed_media:
+                if ahead > self._patches_ahead:
+                    return
+                medium = self._prompts[sequence.id].media[index]
+                ahead += len(medium.pixels)
+                if index not in sequence.embedded:
+                    yield sequence, index, medium
 
     def _run(self, step: Step) -> list[Output]:
         try:

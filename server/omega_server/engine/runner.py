@@ -17,7 +17,6 @@ from omega_server.engine.kv_cache import KVCache
 from omega_server.engine.request import Prompt
 from omega_server.engine.scheduler import Step
 from omega_server.engine.sequence import Sequence
-from omega_server.engine.vision import Vision
 
 
 @dataclass(eq=False)
@@ -46,11 +45,10 @@ class _Request:
 class Runner:
     """A model, its cache, and the state of each sequence that needs tensors. Not thread-safe."""
 
-    def __init__(self, model: Any, cache: KVCache, vision: Vision, *, max_length: int, device: torch.device) -> None:
+    def __init__(self, model: Any, cache: KVCache, *, max_length: int, device: torch.device) -> None:
         self._model = model
         self._language_model = model.model.language_model
         self._cache = cache
-        self._vision = vision
         self._device = device
         self._requests: dict[int, _Request] = {}
         self._free_rows: list[int] = []
@@ -69,18 +67,10 @@ class Runner:
         if request is not None:
             self._free_rows.append(request.row)
 
-    def embed(self, wanted: list[tuple[Sequence, int]]) -> None:
-        """Bring media of sequences through the vision tower, all in one call.
-
-        Args:
-            wanted: sequences and indices of their media; both must have been added.
-        """
-        media = [self._requests[sequence.id].prompt.media[index] for sequence, index in wanted]
-        with torch.inference_mode():
-            embeddings = self._vision.embed(media)
-        for (sequence, index), embedding in zip(wanted, embeddings, strict=True):
-            self._requests[sequence.id].embeddings[index] = embedding
-            sequence.embedded.add(index)
+    def give(self, sequence: Sequence, index: int, embedding: Tensor) -> None:
+        """Hand over the embedding of one of a sequence's media (vision.py), so that its placeholders can run."""
+        self._requests[sequence.id].embeddings[index] = embedding
+        sequence.embedded.add(index)
 
     def scrub(self, blocks: list[int]) -> None:
         """Zero blocks of a sequence whose numbers went wrong."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from omega_server.engine.block_manager import BlockManager
+from omega_server.engine.pace import Pace
 from omega_server.engine.request import ContextLengthExceeded, FinishReason
 from omega_server.engine.sequence import Sequence
 
@@ -70,6 +71,11 @@ class Step:
         return self.decodes + self.prefills
 
     @property
+    def prompt_tokens(self) -> int:
+        """Tokens of prompts in it."""
+        return sum(chunk.end - chunk.start for chunk in self.prefills)
+
+    @property
     def sampled(self) -> tuple[Sequence, ...]:
         """Sequences that get a token, in the order of the logits."""
         return tuple(chunk.sequence for chunk in self.chunks if chunk.samples)
@@ -85,6 +91,7 @@ class Scheduler:
         self.running: list[Sequence] = []  # the oldest first
         self.preemptions = 0
         self._most: float = math.inf  # that may run, since memory ran out
+        self.pace = Pace()
 
     @property
     def max_length(self) -> int:
@@ -138,6 +145,8 @@ class Scheduler:
         ]
         prefills = []
         budget = max(self.limits.token_budget - len(decodes), self.limits.token_budget // 4, 1)
+        if decodes:
+            budget = self.pace.tokens(budget)
         for sequence in self.running:
             if budget == 0:
                 break

@@ -104,13 +104,11 @@ class Sequence:
         return self.answer_length > 0 and self.computed == len(self.tokens) - 1
 
     @property
-    def missing_media(self) -> list[int]:
-        """Media that the uncomputed tokens need and that are not embedded, in order."""
-        missing: dict[int, None] = {}
-        for span in self.spans:
-            if span.end > self.computed and span.medium not in self.embedded:
-                missing[span.medium] = None
-        return list(missing)
+    def needed_media(self) -> list[int]:
+        """Media that the uncomputed tokens need, embedded or not, in order."""
+        if not self.spans or self.spans[-1].end <= self.computed:
+            return []
+        return list(dict.fromkeys(span.medium for span in self.spans if span.end > self.computed))
 
     @property
     def runnable_end(self) -> int:

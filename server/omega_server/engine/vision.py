@@ -1,7 +1,13 @@
-"""Each picture through the vision tower once: many in one call, the results kept by content, least recently used out first."""
+"""The vision tower in a thread of its own, so that no running answer waits for a picture.
+
+Each content goes through the tower once, several in one call, and what the tower saw is kept, least recently used out
+first. The engine looks in between two steps: it takes what is done and shows what it needs next, so a picture whose
+request is gone by then is never computed. The thread runs beside the model because torch holds no lock while it computes.
+"""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
@@ -9,56 +15,124 @@ from torch import Tensor
 
 from omega_server.engine.request import Medium
 
+Seen = dict[bytes, Tensor | Exception]
+"""What the tower made of each content, by its key: an embedding, or why there is none."""
+
 
 class Vision:
-    """The vision tower and a cache of what it saw.
+    """The vision tower and a cache of what it saw. One thread may use it, and it has one of its own.
 
     An embedding is one tensor [1 + levels, rows, hidden]: what stands at the placeholders, then what is added to
     the hidden states after each of the first `levels` layers of the language model (DeepStack).
     """
 
-    def __init__(self, tower: Any, dtype: torch.dtype, device: torch.device, max_bytes: int) -> None:
+    def __init__(self, tower: Any, dtype: torch.dtype, device: torch.device, *, max_bytes: int, patches: int) -> None:
+        """Prepare.
+
+        Args:
+            tower: of the model.
+            dtype: of the embeddings.
+            device: of the tower and of the embeddings.
+            max_bytes: of the cache.
+            patches: most that go through the tower in one call; one medium always may.
+        """
         self._tower = tower
         self._dtype = dtype
         self._device = device
         self._max_bytes = max_bytes
+        self._patches = patches
+        self._thread = ThreadPoolExecutor(1, "vision")
+        self._threads = torch.get_num_threads()
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._call: Future[Seen] | None = None
         self._cache: OrderedDict[bytes, Tensor] = OrderedDict()
         self.nbytes = 0
-        self.hits = 0
         self.runs = 0
 
-    def embed(self, media: Sequence[Medium]) -> list[Tensor]:
-        """Embeddings of media, in one call of the tower for all that are not in the cache."""
-        found: dict[bytes, Tensor] = {}
-        new: dict[bytes, Medium] = {}
-        for medium in media:
-            if medium.key in self._cache:
-                self._cache.move_to_end(medium.key)
-                found[medium.key] = self._cache[medium.key]
-                self.hits += 1
-            else:
-                new[medium.key] = medium
-        if new:
-            for key, embedding in zip(new, self._run(list(new.values())), strict=True):
-                found[key] = embedding
-                self._keep(key, embedding)
-        return [found[medium.key] for medium in media]
+    @property
+    def busy(self) -> bool:
+        """Whether the tower computes, or has something to take."""
+        return self._call is not None
 
-    def _run(self, media: list[Medium]) -> list[Tensor]:
+    def find(self, key: bytes) -> Tensor | None:
+        """The embedding of a content, if it is in the cache."""
+        embedding = self._cache.get(key)
+        if embedding is not None:
+            self._cache.move_to_end(key)
+        return embedding
+
+    def take(self) -> Seen:
+        """What the tower has done since the last time. Each thing comes once; it may not stay in the cache."""
+        if self._call is None or not self._call.done():
+            return {}
+        seen = self._call.result()
+        self._call = None
+        for key, embedding in seen.items():
+            if isinstance(embedding, Tensor):
+                if self._stream is not None:  # the memory must not go back to the tower while the model reads it
+                    embedding.record_stream(torch.cuda.current_stream(self._device))
+                self._keep(key, embedding)
+        return seen
+
+    def show(self, wanted: Iterable[Medium], *, share: float) -> None:
+        """Let the tower begin with media that are needed, the first first, unless it is at work.
+
+        Args:
+            wanted: what is needed now and was not found; equal ones are computed once.
+            share: of the CPU's threads that the tower may use.
+        """
+        if self._call is not None:
+            return
+        batch: dict[bytes, Medium] = {}
+        patches = 0
+        for medium in wanted:
+            if medium.key not in batch:
+                patches += len(medium.pixels)
+                if batch and patches > self._patches:
+                    break
+                batch[medium.key] = medium
+        if batch:
+            self._call = self._thread.submit(self._see, list(batch.values()), max(1, int(self._threads * share)))
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the tower has something to take, or until the time is over."""
+        if self._call is not None:
+            wait([self._call], seconds)
+
+    def _see(self, media: list[Medium], threads: int) -> Seen:
+        """Runs in the tower's thread."""
+        if self._device.type == "cpu" and torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)  # of this thread alone
+        try:
+            return dict(zip([m.key for m in media], self._compute(media), strict=True))
+        except Exception as error:  # noqa: BLE001 - whoever needs it will hear of it
+            if len(media) == 1:
+                return {media[0].key: error}
+        seen: Seen = {}
+        for medium in media:  # one of them is to blame; the others are fine
+            seen |= self._see([medium], threads)
+        return seen
+
+    def _compute(self, media: list[Medium]) -> list[Tensor]:
         self.runs += 1
-        pixels = torch.cat([m.pixels for m in media]) if len(media) > 1 else media[0].pixels
-        grid = torch.tensor([m.grid for m in media], device=self._device)
-        seen = self._tower(pixels.to(self._device, self._tower.dtype), grid_thw=grid, return_dict=True)
-        merge = self._tower.spatial_merge_size**2
-        rows = [m.grid[0] * m.grid[1] * m.grid[2] // merge for m in media]
-        levels = [seen.pooler_output, *seen.deepstack_features]
-        # Stacked for each medium: a view would keep the whole batch in memory for as long as one of it is cached.
-        return [
-            torch.stack(parts).to(self._dtype) for parts in zip(*(level.split(rows) for level in levels), strict=True)
-        ]
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            pixels = torch.cat([m.pixels for m in media]) if len(media) > 1 else media[0].pixels
+            grid = torch.tensor([m.grid for m in media], device=self._device)
+            seen = self._tower(pixels.to(self._device, self._tower.dtype), grid_thw=grid, return_dict=True)
+            merge = self._tower.spatial_merge_size**2
+            rows = [m.grid[0] * m.grid[1] * m.grid[2] // merge for m in media]
+            levels = [seen.pooler_output, *seen.deepstack_features]
+            # Stacked for each medium: a view would keep the whole batch in memory for as long as one of it is cached.
+            embeddings = [
+                torch.stack(parts).to(self._dtype)
+                for parts in zip(*(level.split(rows) for level in levels), strict=True)
+            ]
+        if self._stream is not None:
+            self._stream.synchronize()  # so that whoever takes them need not wait for this stream
+        return embeddings
 
     def _keep(self, key: bytes, embedding: Tensor) -> None:
-        if embedding.nbytes > self._max_bytes:
+        if key in self._cache or embedding.nbytes > self._max_bytes:
             return
         self._cache[key] = embedding
         self.nbytes += embedding.nbytes

@@ -65,10 +65,10 @@ def test_a_sequence_runs_up_to_the_first_picture_that_is_not_embedded():
     """What can run ends where embeddings are missing; what is computed already needs none."""
     tokens = [1, *[IMAGE] * 4, 2, *[IMAGE] * 4, 3]
     waiting = sequence(tokens, PLACEHOLDERS.spans(tokens, [medium(), medium()]), [b"a", b"b"])
-    assert (waiting.runnable_end, waiting.missing_media) == (1, [0, 1])
+    assert (waiting.runnable_end, waiting.needed_media) == (1, [0, 1])
     waiting.embedded.add(0)
-    assert (waiting.runnable_end, waiting.missing_media) == (6, [1])
+    assert (waiting.runnable_end, waiting.needed_media) == (6, [0, 1])
     waiting.computed, waiting.embedded = 8, set()
-    assert (waiting.runnable_end, waiting.missing_media) == (8, [1])
+    assert (waiting.runnable_end, waiting.needed_media) == (8, [1])
     waiting.computed = 10
-    assert (waiting.runnable_end, waiting.missing_media) == (11, [])
+    assert (waiting.runnable_end, waiting.needed_media) == (11, [])

@@ -1,0 +1,63 @@
+"""How many tokens of prompts a step may take, by the times that an imagined machine would need."""
+
+import random
+
+import pytest
+
+from omega_server.engine.pace import STRETCH, Pace
+
+
+class Machine:
+    """Takes `fixed` seconds for each step and `token` seconds for each token of a prompt, give or take some noise."""
+
+    def __init__(self, fixed, token, noise=0.0):
+        self.fixed, self.token, self.noise = fixed, token, noise
+        self.dice = random.Random(1)
+
+    def run(self, pace, answers, most):
+        """One step; returns how many tokens of prompts were in it."""
+        tokens = pace.tokens(most) if answers else most
+        seconds = (self.fixed + self.token * tokens) * (1 + self.noise * self.dice.random())
+        pace.learn(answers, tokens, seconds)
+        return tokens
+
+
+@pytest.mark.parametrize(("fixed", "token"), [(0.004, 0.0001), (0.02, 0.0002), (0.01, 0.00005)])
+def test_a_step_with_prompts_lasts_as_long_as_it_may(fixed, token):
+    """After a few steps, one with prompts lasts STRETCH times as long as one without, on a slow or a fast machine."""
+    pace, machine = Pace(), Machine(fixed, token, noise=0.1)
+    machine.run(pace, 0, 512)
+    taken = [machine.run(pace, 4, 512) for _ in range(100)][20:]
+    lasted = [fixed + token * tokens for tokens in taken if tokens]
+    assert 0.8 * STRETCH * fixed < sum(lasted) / len(lasted) < 1.2 * STRETCH * fixed
+    assert max(lasted) < 1.5 * STRETCH * fixed
+
+
+def test_the_first_answers_show_what_they_cost_alone():
+    """As soon as it is known what a prompt costs, one step goes without, and then prompts go on at once."""
+    pace, machine = Pace(), Machine(0.01, 0.0001)
+    assert pace.tokens(512) == 512
+    machine.run(pace, 0, 512)
+    assert machine.run(pace, 1, 512) == 0
+    assert machine.run(pace, 1, 512) > 0
+
+
+def test_a_batch_that_has_grown_gives_prompts_more_room():
+    """What answers cost alone is looked at again while prompts keep coming."""
+    pace, machine = Pace(), Machine(0.005, 0.0001)
+    machine.run(pace, 0, 512)
+    few = [machine.run(pace, 1, 512) for _ in range(60)][-1]
+    machine.fixed = 0.02
+    many = [machine.run(pace, 32, 512) for _ in range(120)]
+    assert many[-1] > 2 * few
+    assert 0 < many.count(0) < 12
+
+
+def test_prompts_always_go_on():
+    """However slow they are, prompts get some tokens, and never more than the step has."""
+    pace, machine = Pace(), Machine(0.001, 1.0)
+    machine.run(pace, 0, 512)
+    assert sum(machine.run(pace, 1, 512) for _ in range(100)) >= 1000
+    assert max(machine.run(pace, 1, 5) for _ in range(100)) == 5
+    pace, machine = Pace(), Machine(0.001, 0.0)
+    assert [machine.run(pace, answers, 512) for answers in (0, 1, 1, 1)] == [512, 0, 512, 512]
