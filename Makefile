@@ -1,7 +1,7 @@
 # The front door. Everything runs in .venv, which tools/environment.sh makes from the pinned requirements.
 .DEFAULT_GOAL := help
 .PHONY: help environment check format generate requirements test test-unit test-cluster serve demo demo-down demo-model \
-        cluster cluster-down
+        cluster cluster-down bench bench-gpu
 
 PYTHON := .venv/bin/python
 SOURCES := crds operator server tools tests demo
@@ -41,6 +41,12 @@ test: check ## Everything, as CI runs it.
 
 serve: environment ## The server alone, with the demo model on the CPU, at http://127.0.0.1:8000.
 	.venv/bin/omega-server serve --model-path demo/model --device cpu --dtype float32
+
+bench: environment ## Measure this server and others on the CPU, and write docs/benchmarks (a quarter of an hour).
+	$(PYTHON) tools/bench
+
+bench-gpu: environment ## Measure the engine on one CUDA GPU, and write docs/benchmarks.
+	$(PYTHON) tools/bench gpu
 
 demo: environment ## Everything: a cluster, images, chart, resource, questions and answers.
 	@$(PYTHON) demo/run.py up
