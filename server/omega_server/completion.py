@@ -120,7 +120,8 @@ class AnswerText:
         """The text that may be given out, and whether it is the last."""
         self._count += 1
         finish = token.finish_reason
-        text = self._words.push(token.id) + (self._words.flush() if finish else "")
+        # A token that ends an answer is no part of it, be it a special one or one of the request's stop tokens.
+        text = ("" if finish == "stop" else self._words.push(token.id)) + (self._words.flush() if finish else "")
         if self._count <= self._min_tokens and not finish:
             return text, None
         text, stopped = self._stops.push(text)
@@ -132,10 +133,13 @@ class AnswerText:
 class Completion:
     """The choices of one request.
 
+    The first choice goes ahead: the others begin when its first token is there, and find the prompt that it computed in
+    the prefix cache.
+
     Attributes:
         prompt_tokens: of the prompt, once however many choices there are.
         completion_tokens: of all choices, end tokens included.
-        cached_tokens: of the prompt that did not have to be computed, in the luckiest choice.
+        cached_tokens: of the prompt that the first choice did not have to compute.
     """
 
     def __init__(
@@ -157,6 +161,7 @@ class Completion:
         self.prompt_tokens = len(prompt.token_ids)
         self.completion_tokens = 0
         self.cached_tokens = 0
+        self._begun = asyncio.Event()
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
         """What the choices gain, as it comes. Closing it ends all of them.
@@ -169,7 +174,8 @@ class Completion:
         try:
             while waiting:
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                # A choice that is refused is told before another has begun to answer: then there still is a status.
+                for task in sorted(done, key=lambda task: task.exception() is None):
                     choice = waiting.pop(task)
                     try:
                         delta = task.result()
@@ -185,13 +191,16 @@ class Completion:
                 await choice.aclose()
 
     async def _choice(self, index: int, sampling: Sampling) -> AsyncGenerator[Delta, None]:
+        if index > 0:
+            await self._begun.wait()
         text = AnswerText(self._tokenizer, self._stops, sampling.min_tokens)
-        timer = self._metrics.timer(self.prompt_tokens)
+        timer = self._metrics.timer(0 if index else self.prompt_tokens)
         generator = cast("AsyncGenerator[Token, None]", self._engine.generate(self._prompt, sampling))
         async with aclosing(generator) as tokens:
             async for token in tokens:
                 timer.token(time.monotonic())
-                self._count(token)
+                self._count(index, token)
+                self._begun.set()
                 words, finish = text.push(token)
                 logprobs = _logprobs(self._tokenizer, token)
                 if words or finish or logprobs:
@@ -200,9 +209,10 @@ class Completion:
                     timer.finish(time.monotonic(), finish)
                     return
 
-    def _count(self, token: Token) -> None:
+    def _count(self, index: int, token: Token) -> None:
         self.completion_tokens += 1
-        self.cached_tokens = max(self.cached_tokens, token.cached_tokens)
+        if index == 0:
+            self.cached_tokens += token.cached_tokens
 
 
 def _logprobs(tokenizer: Tokenizer, token: Token) -> tuple[TokenLogprob, ...]:

@@ -1,14 +1,16 @@
 """Tokens become text: nothing half, nothing lost, nothing after a stop string, and no sequence left behind."""
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
 
 from omega_server.completion import AnswerText, Completion, Detokenizer, StopStrings, token_bytes
-from omega_server.engine.request import EngineFailed, Prompt, Sampling, Token
+from omega_server.engine.request import EngineFailed, Prompt, QueueFull, Sampling, Token
 from omega_server.metrics import Metrics
 
 MODEL = Path(__file__).parents[3] / "demo" / "model"
@@ -185,6 +187,55 @@ async def test_choices(tokenizer: Tokenizer) -> None:
     assert sorted(finishes) == ["length", "stop"]
     assert request.completion_tokens == sum(map(len, answers))
     assert (request.prompt_tokens, engine.open) == (3, 0)
+
+
+async def test_the_first_choice_goes_ahead(tokenizer: Tokenizer) -> None:
+    """Only when its first token is there do the others begin, and what they find cached is not the request's."""
+    first, second = answer(tokenizer, "a red circle"), answer(tokenizer, "blue")
+    gate = asyncio.Event()
+
+    class Slow(Script):
+        async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Token, None]:
+            generator = super().generate(prompt, sampling)
+            if self.open == 0:
+                self.open += 1
+                await gate.wait()
+                self.open -= 1
+            async for token in generator:
+                yield token
+
+    engine = Slow([replace(first[0], cached_tokens=1), *first[1:]], [replace(second[0], cached_tokens=3), *second[1:]])
+    request = completion(engine, tokenizer, 2)
+    deltas = request.deltas()
+    waiting = asyncio.ensure_future(anext(deltas))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (engine.open, len(engine._answers)) == (1, 2)
+    gate.set()
+    gained = [await waiting, *[delta async for delta in deltas]]
+    texts = ["".join(delta.text for delta in gained if delta.choice == index) for index in range(2)]
+    assert texts == ["a red circle", "blue"]
+    assert request.cached_tokens == 1
+
+
+async def test_a_refused_choice_is_told_first(tokenizer: Tokenizer) -> None:
+    """If there is no room for the second choice, nothing of the first has been given out."""
+    engine = Script(answer(tokenizer, "a red circle"), [QueueFull("full")])
+    deltas = completion(engine, tokenizer, 2).deltas()
+    with pytest.raises(QueueFull):
+        await anext(deltas)
+    assert engine.open == 0
+
+
+def test_a_stop_token_is_not_shown(tokenizer: Tokenizer) -> None:
+    """A word that ends the answer because the request says so is no part of it."""
+    tokens = answer(tokenizer, "a red circle", "length")
+    ended = [*tokens[:-1], Token(tokens[-1].id, "stop")]
+    whole, _ = told(tokenizer, tokens)
+    shown, finish = told(tokenizer, ended)
+    assert finish == "stop"
+    assert whole.startswith(shown)
+    assert len(shown) < len(whole)
 
 
 async def test_stop_ends_the_sequence(tokenizer: Tokenizer) -> None:
