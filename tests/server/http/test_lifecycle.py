@@ -77,7 +77,7 @@ def test_life(tmp_path: Path, slow_picture: SlowPicture) -> None:
     config.write_text(
         json.dumps({"version": "v1", "images": {"allowedCidrs": ["127.0.0.0/8"], "fetchTimeout": "120s"}})
     )
-    server = start(tmp_path, LOG_FORMAT="json", DRAIN_SECONDS="60", CONFIG_FILE=str(config))
+    server = start(tmp_path, LOG_FORMAT="json", DRAIN_SECONDS="600", CONFIG_FILE=str(config))
     try:
         # It listens long before the model is there.
         assert server.client.get("/live").json()["status"] == "loading"
@@ -122,7 +122,7 @@ def test_life(tmp_path: Path, slow_picture: SlowPicture) -> None:
             assert early.result().status_code == 200
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"
-        assert server.process.wait(60) == 0
+        assert server.process.wait(PATIENCE) == 0
     finally:
         server.end()
     entries = [json.loads(line) for line in server.log.read_text().splitlines()]
