@@ -11,7 +11,7 @@ import torch
 from bench import gpu, report
 from omega_server.model.loader import load
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def test_refused_without_a_gpu(tmp_path: Path) -> None:
