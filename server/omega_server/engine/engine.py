@@ -16,7 +16,16 @@ import torch
 from omega_server.engine import memory
 from omega_server.engine.block_manager import BlockManager
 from omega_server.engine.kv_cache import KVCache, bytes_per_block
-from omega_server.engine.request import EngineError, EngineFailed, Medium, Overloaded, Prompt, Sampling, Token
+from omega_server.engine.request import (
+    EngineError,
+    EngineFailed,
+    Medium,
+    Overloaded,
+    PixelsForgotten,
+    Prompt,
+    Sampling,
+    Token,
+)
 from omega_server.engine.runner import Runner
 from omega_server.engine.sampler import Sampled, Sampler
 from omega_server.engine.scheduler import Limits, Scheduler, Step
@@ -173,11 +182,14 @@ class Engine:
         seen = self.vision.take()
         wanted = []
         failed = []
+        forgotten = []
         for sequence, index, medium in self._needed_media():
             embedding = seen.get(medium.key)
             if embedding is None:
                 embedding = self.vision.find(medium.key)
-            if embedding is None:
+            if embedding is None and medium.pixels.is_meta:
+                forgotten.append(sequence)
+            elif embedding is None:
                 wanted.append(medium)
             elif isinstance(embedding, Exception):
                 failed.append((sequence, embedding))
@@ -188,7 +200,12 @@ class Engine:
         if failed:
             self._check_device()
         outputs: list[Output] = []
+        for sequence in dict.fromkeys(forgotten):
+            self.abort(sequence.id)
+            outputs.append((sequence.id, PixelsForgotten("A picture must be sent again.")))
         for sequence, error in dict(failed).items():
+            if sequence in forgotten:
+                continue
             if not memory.exhausted(error):
                 outputs.append(self._fail(sequence, error))
             elif sequence.blocks:  # else it has given way meanwhile

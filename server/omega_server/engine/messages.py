@@ -1,7 +1,7 @@
 """What goes through the pipe between the router and an engine's process.
 
 Small picklable values only. Pixels do not go through the pipe: the `Submit` is followed by a file descriptor of
-memory that both processes map, if the prompt has media.
+memory that both processes map, unless the engine should have seen them before.
 """
 
 import logging
@@ -24,13 +24,15 @@ class MediumHeader:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """To the engine: answer a request. With media, their pixels follow as one descriptor, float32, in this order.
+    """To the engine: answer a request.
 
     Attributes:
         id: new for each Submit, also when the request has been in an engine before.
         token_ids: of the prompt.
         answer: tokens that another engine has given already; this one goes on after them.
         media: of the prompt.
+        with_pixels: whether the pixels of the media follow as one descriptor, float32, in this order. Without them
+            the engine must remember the pictures; if it does not, it gives the request back with PixelsForgotten.
         sampling: with a seed, if it needs random numbers.
     """
 
@@ -38,6 +40,7 @@ class Submit:
     token_ids: tuple[int, ...]
     answer: tuple[int, ...]
     media: tuple[MediumHeader, ...]
+    with_pixels: bool
     sampling: Sampling
 
 

@@ -37,6 +37,11 @@ def share(media: Sequence[Medium]) -> int:
     return descriptor
 
 
+def absent(described: Sequence[MediumHeader]) -> tuple[Medium, ...]:
+    """Media whose pixels stay where they are."""
+    return tuple(_medium(header, torch.empty(header.shape, device="meta")) for header in described)
+
+
 def attach(described: Sequence[MediumHeader], descriptor: int) -> tuple[Medium, ...]:
     """Media whose pixels lie in shared memory. Closes the descriptor; the memory lives as long as the tensors."""
     counts = [rows * features for rows, features in (h.shape for h in described)]
@@ -44,7 +49,8 @@ def attach(described: Sequence[MediumHeader], descriptor: int) -> tuple[Medium, 
         whole = torch.frombuffer(mmap.mmap(descriptor, sum(counts) * 4), dtype=torch.float32)
     finally:
         os.close(descriptor)
-    return tuple(
-        Medium("video" if h.kind == "video" else "image", part.view(h.shape), h.grid, h.key)
-        for h, part in zip(described, whole.split(counts), strict=True)
-    )
+    return tuple(_medium(h, part.view(h.shape)) for h, part in zip(described, whole.split(counts), strict=True))
+
+
+def _medium(header: MediumHeader, tensor: torch.Tensor) -> Medium:
+    return Medium("video" if header.kind == "video" else "image", tensor, header.grid, header.key)

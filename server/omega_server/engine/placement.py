@@ -88,6 +88,10 @@ class Known:
         _remember(self._blocks, outline.hashes, self._most_blocks)
         _remember(self._media, (sight.key for sight in outline.sights), _MEDIA)
 
+    def has_seen(self, outline: Outline) -> bool:
+        """Whether the engine was given all pictures of a prompt before."""
+        return all(sight.key in self._media for sight in outline.sights)
+
     def cost(self, outline: Outline) -> int:
         """Tokens and patches of a prompt that the engine would have to compute."""
         known = 0

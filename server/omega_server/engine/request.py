@@ -6,6 +6,7 @@
     ├── QueueFull               too many requests wait; try again later
     ├── Overloaded              there is not enough memory for this request now; try again later
     ├── NotReady                no engine is up yet, or the server is stopping
+    ├── PixelsForgotten         between engine and router: a picture must be sent again
     └── EngineFailed            this request's computation failed after it had begun
 
 Everything here is immutable, small and picklable, because it crosses process boundaries.
@@ -47,6 +48,10 @@ class NotReady(EngineError):
     """No engine can take requests now."""
 
 
+class PixelsForgotten(EngineError):
+    """The engine was trusted to know a picture, and does not. The router sends it again; no reader ever sees this."""
+
+
 class EngineFailed(EngineError):
     """The engine failed while it computed this request's answer."""
 
@@ -57,7 +62,8 @@ class Medium:
 
     Attributes:
         kind: what its placeholders stand for.
-        pixels: [t * h * w, features] float32, on the CPU, in the order of the vision tower.
+        pixels: [t * h * w, features] float32, on the CPU, in the order of the vision tower. On the device "meta",
+            without numbers, where the engine should know what the tower saw.
         grid: (t, h, w), in patches before merging. A video's t counts pairs of frames.
         key: hash of the content and of the settings that made the pixels; equal keys mean equal pixels.
     """

@@ -27,7 +27,16 @@ from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, S
 from omega_server.engine.pixels import headers
 from omega_server.engine.placement import Known, Outline
 from omega_server.engine.process import EngineProcess
-from omega_server.engine.request import EngineError, EngineFailed, NotReady, Prompt, QueueFull, Sampling, Token
+from omega_server.engine.request import (
+    EngineError,
+    EngineFailed,
+    NotReady,
+    PixelsForgotten,
+    Prompt,
+    QueueFull,
+    Sampling,
+    Token,
+)
 from omega_server.engine.scheduler import check_length
 from omega_server.model import checkpoint
 
@@ -84,6 +93,7 @@ class _Request:
         engine: that has it; None while no engine can.
         cost: of the prompt and of the answer so far to that engine, in tokens, until a token comes from there.
         answer: tokens so far.
+        with_pixels: its engine did not know its pictures, contrary to what was thought.
         deaths: engines in a row that died while they had it, and gave it no token.
         moves: engines that died while they had it.
     """
@@ -96,6 +106,7 @@ class _Request:
     engine: "_Engine | None" = None
     cost: int = 0
     answer: list[int] = field(default_factory=list)
+    with_pixels: bool = False
     deaths: int = 0
     moves: int = 0
 
@@ -303,16 +314,24 @@ class Router:
         costs = [engine.known.cost(request.outline) + len(request.answer) for engine in engines]
         chosen = placement.choose([engine.outstanding for engine in engines], costs)
         engine = engines[chosen]
+        media = request.prompt.media
+        with_pixels = bool(media) and (request.with_pixels or not engine.known.has_seen(request.outline))
         engine.known.note(request.outline)
         request.id = next(self._ids)
         request.engine = engine
         request.cost = costs[chosen]
         engine.requests[request.id] = request
         assert engine.process is not None
-        prompt = request.prompt
         engine.process.send(
-            Submit(request.id, prompt.token_ids, tuple(request.answer), headers(prompt.media), request.sampling),
-            prompt.media,
+            Submit(
+                id=request.id,
+                token_ids=request.prompt.token_ids,
+                answer=tuple(request.answer),
+                media=headers(media),
+                with_pixels=with_pixels,
+                sampling=request.sampling,
+            ),
+            media if with_pixels else (),
         )
         return True
 
@@ -380,6 +399,11 @@ class Router:
                     engine.loaded.set_exception(checkpoint.ModelError(message.message))
 
     def _deliver(self, request: _Request, item: Token | EngineError) -> None:
+        if isinstance(item, PixelsForgotten):
+            self._withdraw(request)
+            request.with_pixels = True
+            self._dispatch(request)
+            return
         if isinstance(item, EngineError) or item.finish_reason is not None:
             self._end(request, item)
             return
@@ -460,11 +484,16 @@ class Router:
         if not others or not silent.requests:
             return
         logger.warning("Engine %d is silent; %d request(s) go on elsewhere", silent.index, len(silent.requests))
-        moved, silent.requests = list(silent.requests.values()), {}
-        for request in moved:
+        for request in list(silent.requests.values()):
             silent.process.send(Abort(request.id))
-            request.engine = None
+            self._withdraw(request)
             self._dispatch(request)
+
+    def _withdraw(self, request: _Request) -> None:
+        """Take a request from its engine."""
+        assert request.engine is not None
+        del request.engine.requests[request.id]
+        request.engine = None
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

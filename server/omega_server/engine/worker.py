@@ -76,7 +76,8 @@ def _read(
         while True:
             message = pipe.recv()
             if isinstance(message, Submit):
-                media = pixels.attach(message.media, recv_handle(pipe)) if message.media else ()
+                sent = message.with_pixels
+                media = pixels.attach(message.media, recv_handle(pipe)) if sent else pixels.absent(message.media)
                 attached[message.id] = Prompt(message.token_ids, media)
             inbox.put(message)
     except (EOFError, OSError):

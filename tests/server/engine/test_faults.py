@@ -1,11 +1,13 @@
 """What a fault may cost: the rest of an answer elsewhere, the reason why engines die, memory that is not there."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 
-from omega_server.engine.request import Overloaded, Sampling
+from omega_server.engine.pixels import absent, headers
+from omega_server.engine.request import Overloaded, PixelsForgotten, Sampling
 
 DRAWN = Sampling(
     24,
@@ -37,6 +39,25 @@ def test_an_answer_goes_on_exactly_in_another_engine(dense, dense_cases, run, sa
         assert [t.logprob for t in rest] == [pytest.approx(t.logprob, abs=1e-4) for t in whole[cut:]]
         assert all(token.cached_tokens == 0 for token in rest)
         assert other.blocks.used == 0
+
+
+def unsent(prompt):
+    """The prompt as it comes when the router thinks that its pictures are known."""
+    return replace(prompt, media=absent(headers(prompt.media)))
+
+
+def test_a_known_picture_need_not_come_again(dense, dense_cases, run):
+    """Without pixels a known picture serves as with them; one that is not known is asked for, and nothing is kept."""
+    case = next(case for case in dense_cases if case.name == "three pictures")
+    engine = dense.engine()
+    engine.submit(1, unsent(case.prompt), Sampling(16))
+    assert [type(output) for output in run(engine)[1]] == [PixelsForgotten]
+    assert engine.blocks.used == 0
+    engine.submit(2, case.prompt, Sampling(4))
+    run(engine)
+    engine.submit(3, unsent(case.prompt), Sampling(16), case.expected[:2])
+    assert tuple(token.id for token in run(engine)[3]) == case.expected[2:]
+    assert engine.vision.runs == 1
 
 
 def test_who_came_last_gives_way_when_memory_runs_out(dense, dense_cases, run, monkeypatch, caplog):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +82,16 @@ async def test_one_engine_through_its_life(model_path, dense_cases):
         await until(lambda: router.snapshot()[0].kv_blocks_used > 0)
         await stream.aclose()
         await until(lambda: router.snapshot()[0].kv_blocks_used == 0 and router.snapshot()[0].running == 0)
+
+        picture = next(case for case in dense_cases if case.name == "picture 1")
+        unseen = Prompt(picture.prompt.token_ids, (replace(picture.prompt.media[0], key=b"unseen"),))
+        os.kill(router.snapshot()[0].pid, signal.SIGSTOP)
+        gone, again = (asyncio.create_task(answer(router, unseen, Sampling(16))) for _ in range(2))
+        await asyncio.sleep(0.01)
+        gone.cancel()  # its pixels are on the way, and it was thought that the other need not send them
+        await asyncio.sleep(0.01)
+        os.kill(router.snapshot()[0].pid, signal.SIGCONT)
+        assert await again == picture.expected
 
         undisturbed = await answer(router, TEXT, DRAWN)
         begun = await begin(router, sampling=DRAWN)
