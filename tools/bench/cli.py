@@ -19,12 +19,16 @@ BARS = ("pictures_beside_answers", "second_turn", "step_overhead", "startup")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, write, and return the exit code."""
+    """Measure, write, and return the exit code: 1 if a system failed, and then nothing is written."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(arguments)
     if options.what == "gpu":
         return gpu.main(options.out)
-    return _cpu(options, "make bench" if not arguments else "tools/bench " + shlex.join(arguments))
+    try:
+        return _cpu(options, "make bench" if not arguments else "tools/bench " + shlex.join(arguments))
+    except RuntimeError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

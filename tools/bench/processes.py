@@ -119,7 +119,7 @@ def wait_until_ready(group: Group, url: str, seconds: float) -> float:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if group.process.poll() is not None:
-            raise RuntimeError(f"it ended with {group.process.returncode}:\n{group.last_words()}")
+            raise RuntimeError(f"{group.log.stem} ended with {group.process.returncode}:\n{group.last_words()}")
         with contextlib.suppress(OSError, http.client.HTTPException):
             connection = http.client.HTTPConnection(str(address.hostname), address.port or 80, timeout=5)
             try:
@@ -129,7 +129,7 @@ def wait_until_ready(group: Group, url: str, seconds: float) -> float:
             finally:
                 connection.close()
         time.sleep(0.05)
-    raise RuntimeError(f"it was not ready after {seconds:.0f} s:\n{group.last_words()}")
+    raise RuntimeError(f"{group.log.stem} was not ready after {seconds:.0f} s:\n{group.last_words()}")
 
 
 def _times(process: int) -> list[int]:

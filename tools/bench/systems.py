@@ -58,7 +58,7 @@ class System(ABC):
         for request, record in zip(requests, records, strict=True):
             if record.error or record.tokens != request.tokens:
                 what = record.error or f"{record.tokens} tokens instead of {request.tokens}"
-                raise RuntimeError(f"a request failed: {what}\n{self.group.last_words()}")
+                raise RuntimeError(f"{self.group.log.stem}: a request failed: {what}\n{self.group.last_words()}")
         return Measured(records, Usage(after.cpu_s - before.cpu_s, after.peak_rss_bytes))
 
     @abstractmethod
@@ -140,7 +140,7 @@ class Child(System):
         assert pipe is not None
         line = pipe.readline()
         if not line:
-            raise RuntimeError(f"it ended:\n{self.group.last_words()}")
+            raise RuntimeError(f"{self.group.log.stem} ended:\n{self.group.last_words()}")
         answer: list[list] = json.loads(line)
         return answer
 
