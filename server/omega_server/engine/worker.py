@@ -57,7 +57,7 @@ def _threads(boot: BootConfig) -> int:
 def _engine(config: WorkerConfig) -> Engine:
     boot = config.boot
     device = f"cuda:{config.index}" if boot.device == "cuda" else "cpu"
-    model = loader.load(boot.model_path, boot.dtype, device)
+    model = loader.load(boot.model_path, boot.dtype, device, boot.quantization)
     limits = EngineLimits.of(
         model,
         max_length=boot.max_length,

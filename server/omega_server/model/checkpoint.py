@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 SUPPORTED = {
     "qwen3_vl": "Qwen3VLForConditionalGeneration",
@@ -13,6 +14,9 @@ SUPPORTED = {
 
 DTYPES = ("bfloat16", "float16", "float32")
 """What weights may be converted to."""
+
+QUANTIZATIONS = ("none", "int8", "int4")
+"""How the language model's weights may be kept."""
 
 
 class ModelError(Exception):
@@ -29,19 +33,27 @@ def check(model_path: str, *, dtype: str, quantization: str = "none", tensor_par
         ModelError: it is missing, no checkpoint, of an architecture that is not served, or is asked for in a way
             that is not supported.
     """
-    if quantization != "none":
-        raise ModelError(f"quantization {quantization} is not supported yet: use none")
+    if quantization not in QUANTIZATIONS:
+        raise ModelError(f"quantization {quantization} is unknown: use one of {', '.join(QUANTIZATIONS)}")
+    if quantization != "none" and tensor_parallel != 1:
+        raise ModelError(
+            f"quantization {quantization} works in engines of one GPU only, and each is to have {tensor_parallel}: "
+            "use quantization none, or tensor parallelism 1"
+        )
     if tensor_parallel != 1:
         raise ModelError(f"tensor parallelism over {tensor_parallel} GPUs is not supported yet: use 1")
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype} is unknown: use one of {', '.join(DTYPES)}")
-    path = Path(model_path)
-    found = model_type(path)
+    config = _config(Path(model_path))
+    found = str(config.get("model_type"))
     if found not in SUPPORTED:
         raise ModelError(
             f"the model at {model_path} is of type {found!r}, which is not served; served are {', '.join(SUPPORTED)}"
         )
-    if not any(path.glob("*.safetensors")):
+    parts = (config, config.get("text_config"))
+    if quantization != "none" and any(isinstance(part, dict) and "quantization_config" in part for part in parts):
+        raise ModelError(f"the model at {model_path} is quantized as it is: use quantization none")
+    if not any(Path(model_path).glob("*.safetensors")):
         raise ModelError(
             f"the model at {model_path} has no weights: there is no *.safetensors file beside its config.json"
         )
@@ -54,12 +66,19 @@ def model_type(path: Path) -> str:
     Raises:
         ModelError: there is no such file, or it cannot be read.
     """
+    return str(_config(path).get("model_type"))
+
+
+def _config(path: Path) -> dict[str, Any]:
     config_file = path / "config.json"
     if not path.exists():
         raise ModelError(f"there is no model at {path}: the directory does not exist")
     if not config_file.is_file():
         raise ModelError(f"{path} holds no model: it has no config.json")
     try:
-        return str(json.loads(config_file.read_bytes()).get("model_type"))
-    except (ValueError, AttributeError):
-        raise ModelError(f"{path} holds no model: its config.json is not a JSON object") from None
+        config = json.loads(config_file.read_bytes())
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} holds no model: its config.json is not a JSON object")
+    return config

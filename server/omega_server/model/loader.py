@@ -5,6 +5,7 @@ transformers is imported where it is used: it costs seconds, which whoever only 
 
 # ruff: noqa: PLC0415
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ from safetensors import SafetensorError
 
 from omega_server.model.checkpoint import ModelError, check, model_type
 
+logger = logging.getLogger(__name__)
 
-def load(model_path: str, dtype: str, device: str) -> Any:
+
+def load(model_path: str, dtype: str, device: str, quantization: str = "none") -> Any:
     """Load a model for inference.
 
     Args:
         model_path: a directory.
         dtype: bfloat16, float16 or float32; the weights are converted.
         device: cpu, cuda, or cuda:N.
+        quantization: none, int8 or int4, of the language model's weights; what that saves is logged.
 
     Returns:
         a transformers model, in eval mode, on the device, with its Qwen3-VL parts at `.model.visual`,
@@ -29,13 +33,13 @@ def load(model_path: str, dtype: str, device: str) -> Any:
     Raises:
         ModelError: see `check`, or there is no such device, or the weights cannot be read or do not belong to the config.
     """
-    check(model_path, dtype=dtype)
+    check(model_path, dtype=dtype, quantization=quantization)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError("device cuda was asked for, but no CUDA GPU is visible here: use device cpu, or add a GPU")
     from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.utils import logging as transformers_logging
 
-    from omega_server.model import omega
+    from omega_server.model import omega, quantize
 
     omega.register()
     transformers_logging.disable_progress_bar()
@@ -46,6 +50,7 @@ def load(model_path: str, dtype: str, device: str) -> Any:
             config=config,
             dtype=getattr(torch, dtype),
             device_map=device if device != "cpu" else None,
+            quantization_config=None if quantization == "none" else quantize.Quantization(quantization, device),
             local_files_only=True,
             output_loading_info=True,
         )
@@ -53,11 +58,13 @@ def load(model_path: str, dtype: str, device: str) -> Any:
         if isinstance(error, torch.OutOfMemoryError):
             raise ModelError(f"the model at {model_path} does not fit into the memory of {device}") from error
         raise ModelError(f"the model at {model_path} cannot be loaded: {_one_line(error)}") from error
-    missing = sorted(report["missing_keys"])
+    missing = sorted(key for key in report["missing_keys"] if not quantize.is_derived(key))
     if missing:
         raise ModelError(
             f"the model at {model_path} is incomplete: {len(missing)} weights are missing, the first is {missing[0]}"
         )
+    if quantization != "none":
+        logger.info("%s: %s", quantization, model.hf_quantizer.share)
     return model.eval()
 
 

@@ -39,9 +39,10 @@ class Case:
 class Workshop:
     """A model twice, once as transformers has it and once for engines, and cases made with it."""
 
-    def __init__(self, path: Path) -> None:
-        self.reference = load(str(path), "float32", "cpu")
-        self.model = load(str(path), "float32", "cpu")
+    def __init__(self, path: Path, quantization: str = "none") -> None:
+        self.path, self.quantization = path, quantization
+        self.reference = load(str(path), "float32", "cpu", quantization)
+        self.model = load(str(path), "float32", "cpu", quantization)
         self.processor = load_processor(str(path))
 
     def inputs(self, text: str, pictures: Iterable[tuple[int, int, int]] = (), video: int = 0) -> Any:
@@ -126,6 +127,23 @@ def dense() -> Workshop:
 def model_path() -> str:
     """Of the dense demo model."""
     return str(MODELS / "model")
+
+
+@pytest.fixture(
+    scope="session",
+    params=[(model, quantization) for model in ("model", "model-moe") for quantization in ("int8", "int4")],
+    ids="-".join,
+)
+def quantized(request: pytest.FixtureRequest) -> Workshop:
+    """Each of the demo models in each quantization."""
+    model, quantization = request.param
+    return Workshop(MODELS / model, quantization)
+
+
+@pytest.fixture(scope="session")
+def quantized_cases(quantized: Workshop) -> list[Case]:
+    """Cases of all kinds for a quantized model."""
+    return make_cases(quantized)
 
 
 @pytest.fixture(scope="session")

@@ -155,8 +155,8 @@ async def test_a_model_that_cannot_be_served_is_said_at_the_start(tmp_path, mode
     router = Router(boot(str(tmp_path / "nothing"), gpu_count=2), Batching())
     with pytest.raises(ModelError, match="does not exist"):
         await router.start()
-    with pytest.raises(ModelError, match="int8 is not supported"):
-        await Router(boot(model_path, quantization="int8"), Batching()).start()
+    with pytest.raises(ModelError, match="int8 works in engines of one GPU only"):
+        await Router(boot(model_path, quantization="int8", gpu_count=2, tensor_parallel=2), Batching()).start()
     shutil.copytree(model_path, tmp_path / "damaged")
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"no weights")
     router = Router(boot(str(tmp_path / "damaged")), Batching())

@@ -70,8 +70,11 @@ def test_weights_that_are_missing_or_damaged(tmp_path, damage):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"quantization": "int8"}, "quantization int8 is not supported"),
-        ({"quantization": "int4"}, "quantization int4 is not supported"),
+        ({"quantization": "int3"}, "quantization int3 is unknown: use one of none, int8, int4"),
+        (
+            {"quantization": "int8", "tensor_parallel": 2},
+            "int8 works in engines of one GPU only, and each is to have 2",
+        ),
         ({"tensor_parallel": 2}, "over 2 GPUs is not supported"),
         ({"dtype": "float8"}, "dtype float8 is unknown"),
     ],
@@ -80,6 +83,17 @@ def test_what_is_not_supported_is_refused_by_name(options, words):
     """Nothing that was asked for is silently left out."""
     with pytest.raises(ModelError, match=words):
         check(str(DEMO), **{"dtype": "float32"} | options)
+
+
+@pytest.mark.parametrize("where", ["top", "text"])
+def test_a_checkpoint_that_is_quantized_already(tmp_path, where):
+    """It is not quantized once more."""
+    mark = {"quantization_config": {"quant_method": "fp8"}}
+    text = json.loads((DEMO / "config.json").read_text())["text_config"]
+    path = copy(tmp_path, **(mark if where == "top" else {"text_config": text | mark}))
+    with pytest.raises(ModelError, match="is quantized as it is: use quantization none"):
+        check(str(path), dtype="float32", quantization="int4")
+    assert check(str(path), dtype="float32") == "qwen3_vl"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
