@@ -1,5 +1,6 @@
 """A chat request from its body to its answer: what is asked, with which pictures, how it is sampled, how it is told."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 
 from omega_schema.resource import Generation
 from omega_schema.server_config import ServerConfig
-from omega_server.completion import Completion, Delta, TokenLogprob
+from omega_server.completion import Completion, Delta, TokenLogprob, encode_plain
 from omega_server.engine.request import Sampling
 from omega_server.media.decode import Picture
 from omega_server.media.loader import Source
@@ -16,7 +17,7 @@ from omega_server.prompt import Built, Turn
 from omega_server.serving import Serving
 from omega_server.wire import responses, sse
 from omega_server.wire.errors import INTERNAL, ApiError, Problem, bad_request, problem_of
-from omega_server.wire.requests import ChatRequest, ImagePart, TextPart
+from omega_server.wire.requests import ChatRequest, ImagePart, TextPart, TokenizeRequest
 
 logger = logging.getLogger(__name__)
 
@@ -59,17 +60,16 @@ def check(request: ChatRequest, config: ServerConfig, model: str, vocabulary: in
     Raises:
         ApiError: the model is unknown, or a limit is exceeded.
     """
-    if request.model not in (None, model):
-        raise ApiError(Problem(404, "model_not_found", f"This server has one model, {model}.", "model"))
+    _check_model(request.model, model)
     limits = config.generation.limits
-    field, tokens = request.answer_tokens
-    _at_most(field, tokens, limits.max_new_tokens)
+    _at_most(*request.answer_tokens, limits.max_new_tokens)
     _at_most("min_tokens", request.min_tokens, limits.max_new_tokens)
     _at_most("n", request.n, limits.max_choices)
     if len(request.stop or ()) > limits.max_stops:
         raise bad_request("array_above_max_length", f"stop may have at most {limits.max_stops} strings.", "stop")
-    if any(int(token) >= vocabulary for token in request.logit_bias or ()):
-        raise bad_request("invalid_value", "logit_bias names a token that the model does not have.", "logit_bias")
+    for name, tokens in (("logit_bias", request.logit_bias), ("stop_token_ids", request.stop_token_ids)):
+        if any(int(token) >= vocabulary for token in tokens or ()):
+            raise bad_request("invalid_value", f"{name} names a token that the model does not have.", name)
     if len(_sources(request)) > config.images.max_per_request:
         most = config.images.max_per_request
         raise bad_request("array_above_max_length", f"A request may have at most {most} pictures.", "messages")
@@ -106,6 +106,8 @@ def samplings(request: ChatRequest, generation: Generation, room: int) -> tuple[
         repetition_penalty=_or(request.repetition_penalty, defaults.repetition_penalty),
         presence_penalty=request.presence_penalty or 0.0,
         frequency_penalty=request.frequency_penalty or 0.0,
+        stop_token_ids=tuple(request.stop_token_ids or ()),
+        ignore_eos=bool(request.ignore_eos),
         logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
     )
@@ -120,6 +122,23 @@ def describe(job: Job, text: str) -> dict[str, Any]:
         "image_tokens": list(job.built.image_tokens),
         "max_tokens": job.samplings[0].max_tokens,
     }
+
+
+async def tokenize(serving: Serving, request: TokenizeRequest | ChatRequest) -> dict[str, Any]:
+    """What /v1/tokenize answers: the token ids of a text as it stands in a message, or of a conversation's prompt.
+
+    Raises:
+        ApiError: the model is another, or the conversation exceeds a limit.
+        MediaError: a picture cannot be used.
+        ContextLengthExceeded: the conversation is too long; a text alone may have any length.
+    """
+    prompts = serving.prompts
+    if isinstance(request, ChatRequest):
+        built = (await prepare(serving, request)).built
+        return responses.tokens(built.prompt.token_ids, built.image_tokens, prompts.max_length)
+    _check_model(request.model, serving.settings.boot.model_name)
+    token_ids = await asyncio.to_thread(encode_plain, prompts.tokenizer, request.prompt)
+    return responses.tokens(token_ids, (), prompts.max_length)
 
 
 async def answer(serving: Serving, job: Job) -> dict[str, Any]:
@@ -162,15 +181,18 @@ async def _events(
     head: responses.Head, job: Job, completion: Completion, first: Delta, rest: AsyncGenerator[Delta, None]
 ) -> AsyncGenerator[bytes, None]:
     with_usage = job.request.stream_options is not None and bool(job.request.stream_options.include_usage)
+
+    def event(choice: dict[str, Any]) -> bytes:
+        return sse.event(responses.chunk(head, [choice], with_usage=with_usage))
+
     async with aclosing(rest):
         for index in range(len(job.samplings)):
-            yield sse.event(responses.chunk(head, [responses.piece(index, {"role": "assistant", "content": ""})]))
+            yield event(responses.piece(index, {"role": "assistant", "content": ""}))
         try:
             async for delta in _chain(first, rest):
                 words = {"content": delta.text} if delta.text else {}
                 logprobs = [_logprob(item) for item in delta.logprobs]
-                piece = responses.piece(delta.choice, words, delta.finish_reason, logprobs)
-                yield sse.event(responses.chunk(head, [piece]))
+                yield event(responses.piece(delta.choice, words, delta.finish_reason, logprobs))
         except Exception as error:
             # The status line is long gone: the stream says what happened and ends without [DONE].
             problem = problem_of(error)
@@ -179,7 +201,7 @@ async def _events(
                 raise
             return
     if with_usage:
-        yield sse.event(responses.chunk(head, [], usage=_usage(job, completion).body()))
+        yield sse.event(responses.chunk(head, [], with_usage=True, usage=_usage(job, completion)))
     yield sse.DONE
 
 
@@ -237,6 +259,11 @@ def _turns(request: ChatRequest, pictures: Sequence[Picture]) -> list[Turn]:
 def _seed(seed: int | None, index: int) -> int | None:
     """Each choice has its own random numbers; the first has those of a request for one."""
     return None if seed is None else (seed + index * 0x9E3779B97F4A7C15 + 2**63) % 2**64 - 2**63
+
+
+def _check_model(asked: str | None, model: str) -> None:
+    if asked not in (None, model):
+        raise ApiError(Problem(404, "model_not_found", f"This server has one model, {model}.", "model"))
 
 
 def _or(value: Number | None, default: Number) -> Number:

@@ -237,6 +237,22 @@ def token_bytes(tokenizer: Tokenizer, token_id: int) -> bytes:
     return bytes(letters[letter] for letter in tokenizer.id_to_token(token_id) or "")
 
 
+def encode_plain(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The token ids of a text, in which control tokens are only the letters that they are written with."""
+    ids: list[int] = _plain(tokenizer).encode(text, add_special_tokens=False).ids
+    return ids
+
+
+@cache
+def _plain(tokenizer: Tokenizer) -> Tokenizer:
+    # A copy, because others read control tokens with the same tokenizer.
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.encode_special_tokens = True
+    plain.no_truncation()
+    plain.no_padding()
+    return plain
+
+
 @cache
 def _letters() -> dict[str, int]:
     """How byte-level vocabularies write bytes: printable ones as themselves, the others as letters from 256 on."""

@@ -1,7 +1,7 @@
 """The paths of the API. Each endpoint is a few lines: what it does is done in `chat` and `serving`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from omega_server.serving import Serving
 from omega_server.wire import responses, strict_json
 from omega_server.wire.errors import NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
-from omega_server.wire.requests import ChatRequest, parse_chat
+from omega_server.wire.requests import ChatRequest, parse_chat, parse_tokenize
 
 router = APIRouter(redirect_slashes=False)
 T = TypeVar("T")
@@ -87,7 +87,8 @@ def _serving(request: Request) -> Serving:
     return serving
 
 
-async def _chat_request(request: Request) -> ChatRequest:
+async def _body(request: Request, parse: Callable[[Any], T]) -> T:
+    """The request that a body stands for."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" or request.headers.get("content-encoding", "identity").lower() != "identity":
         raise ApiError(UNSUPPORTED_MEDIA_TYPE)
@@ -95,13 +96,18 @@ async def _chat_request(request: Request) -> ChatRequest:
         raise ApiError(NOT_READY)
     body = await request.body()
     parsed = await asyncio.to_thread(strict_json.parse, body) if len(body) > LARGE_BODY else strict_json.parse(body)
-    return parse_chat(parsed)
+    return parse(parsed)
+
+
+def _no_stream(wanted: ChatRequest) -> None:
+    if wanted.stream:
+        raise bad_request("invalid_value", "Only chat completions can be streamed.", "stream")
 
 
 @router.post("/v1/chat/completions")
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation, whole or as a stream."""
-    wanted, serving = await _chat_request(request), _serving(request)
+    wanted, serving = await _body(request, parse_chat), _serving(request)
     from omega_server import chat  # noqa: PLC0415 - with torch, which is there as soon as the server is ready
 
     job = await unless_gone(request.receive, chat.prepare(serving, wanted))
@@ -113,13 +119,23 @@ async def chat_completions(request: Request) -> Response:
 @router.post("/v1/apply_template")
 async def apply_template(request: Request) -> Response:
     """What a chat request's prompt would be; it takes the same body, and touches no engine."""
-    wanted, serving = await _chat_request(request), _serving(request)
-    if wanted.stream:
-        raise bad_request("invalid_value", "apply_template does not stream.", "stream")
+    wanted, serving = await _body(request, parse_chat), _serving(request)
+    _no_stream(wanted)
     from omega_server import chat  # noqa: PLC0415 - as above
 
     job = await unless_gone(request.receive, chat.prepare(serving, wanted))
     return Json(chat.describe(job, await serving.prompts.render(job.turns)))
+
+
+@router.post("/v1/tokenize")
+async def tokenize(request: Request) -> Response:
+    """The token ids of a text or of a conversation; it touches no engine."""
+    wanted, serving = await _body(request, parse_tokenize), _serving(request)
+    if isinstance(wanted, ChatRequest):
+        _no_stream(wanted)
+    from omega_server import chat  # noqa: PLC0415 - as above
+
+    return Json(await unless_gone(request.receive, chat.tokenize(serving, wanted)))
 
 
 @router.get("/v1/models")

@@ -5,7 +5,7 @@ Types are strict: true is no number and "7" neither. Limits that only the live c
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -29,6 +29,8 @@ MAX_SOURCE = 512 * 1024 * 1024
 """Longest picture address, in characters; the body's own limit and images.maxBytes are smaller."""
 MAX_STOP = 1024
 """Longest stop string, in characters."""
+MAX_PLAIN = 1024 * 1024
+"""Longest text to tokenize without a conversation, in characters."""
 
 UNSUPPORTED = frozenset(
     [
@@ -47,15 +49,14 @@ UNSUPPORTED = frozenset(
         "web_search_options",
         "verbosity",
         "prompt_cache_key",
+        "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",
         "moderation",
         "best_of",
         "use_beam_search",
         "early_stopping",
-        "stop_token_ids",
         "include_stop_str_in_output",
-        "ignore_eos",
         "skip_special_tokens",
         "truncate_prompt_tokens",
         "prompt_logprobs",
@@ -104,6 +105,22 @@ UNSUPPORTED = frozenset(
     ]
 )
 """Fields that OpenAI or other servers know and this one does not do."""
+
+ALREADY_SO: Mapping[str, tuple[Any, ...]] = {
+    "add_generation_prompt": (True,),
+    "best_of": (1,),
+    "continue_final_message": (False,),
+    "early_stopping": (False,),
+    "echo": (False,),
+    "include_stop_str_in_output": (False,),
+    "modalities": (["text"],),
+    "num_beams": (1,),
+    "service_tier": ("auto", "default"),
+    "skip_special_tokens": (True,),
+    "store": (False,),
+    "use_beam_search": (False,),
+}
+"""Values of such fields that ask for what happens anyway, and are taken."""
 
 UNSUPPORTED_IN_MESSAGES = frozenset(
     ["name", "tool_calls", "tool_call_id", "function_call", "audio", "refusal", "annotations"]
@@ -243,10 +260,17 @@ Message = Annotated[
 ]
 
 
+def _refuse_true(value: Any) -> Any:
+    if value is True:
+        raise PydanticCustomError("unsupported_parameter", "only false is supported")
+    return value
+
+
 class StreamOptions(Strict):
     """How the stream ends."""
 
     include_usage: bool | None = None
+    include_obfuscation: Annotated[bool, BeforeValidator(_refuse_true)] | None = None
 
 
 class ResponseFormat(Strict):
@@ -268,6 +292,7 @@ def _as_list(value: Any) -> Any:
 
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP)]
 Int32 = Annotated[int, Field(ge=1, le=2**31 - 1)]
+TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class ChatRequest(Strict):
@@ -288,6 +313,8 @@ class ChatRequest(Strict):
     length_penalty: float | None = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: Annotated[list[Stop], BeforeValidator(_as_list), Field(max_length=64)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
+    ignore_eos: bool | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
@@ -311,31 +338,64 @@ class ChatRequest(Strict):
         return "max_tokens", self.max_tokens
 
 
+class TokenizeRequest(Strict):
+    """The body of POST /v1/tokenize with a text; with messages it is a chat request."""
+
+    model: str | None = None
+    prompt: Annotated[str, Field(max_length=MAX_PLAIN)]
+
+
+Body = TypeVar("Body", bound=Strict)
+
+
 def parse_chat(value: Any) -> ChatRequest:
-    """The request that a JSON value stands for.
+    """The chat request that a JSON value stands for.
 
     Raises:
         ApiError: 400, with the first fault's code and field.
     """
-    if not isinstance(value, dict):
-        raise bad_request("invalid_type", "The body must be a JSON object.")
-    _refuse_unsupported(value)
-    try:
-        request = ChatRequest.model_validate({name: item for name, item in value.items() if not _absent(name, item)})
-    except ValidationError as error:
-        raise first_fault(error.errors(include_url=False)) from error
+    body = _object(value)
+    _refuse_unsupported(body)
+    request = _validated(ChatRequest, {name: item for name, item in body.items() if name not in UNSUPPORTED})
     _check_together(request)
     return request
 
 
-def _absent(name: str, item: Any) -> bool:
-    """Clients send null for what they do not use."""
-    return item is None and name in UNSUPPORTED
+def parse_tokenize(value: Any) -> TokenizeRequest | ChatRequest:
+    """What a JSON value wants to have tokenized: a text, or the prompt of a conversation.
+
+    Raises:
+        ApiError: 400, with the first fault's code and field.
+    """
+    body = _object(value)
+    if body.get("messages") is None:
+        return _validated(TokenizeRequest, {name: item for name, item in body.items() if name != "messages"})
+    if body.get("prompt") is not None:
+        raise bad_request("invalid_value", "Send either prompt or messages.", "prompt")
+    return parse_chat({name: item for name, item in body.items() if name != "prompt"})
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise bad_request("invalid_type", "The body must be a JSON object.")
+    return value
+
+
+def _validated(kind: type[Body], value: dict[str, Any]) -> Body:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise first_fault(error.errors(include_url=False)) from error
+
+
+def _asks_nothing(name: str, item: Any) -> bool:
+    """Whether a field asks for nothing else than what happens anyway; clients send null for what they do not use."""
+    return item is None or any(type(item) is type(known) and item == known for known in ALREADY_SO.get(name, ()))
 
 
 def _refuse_unsupported(value: dict[str, Any]) -> None:
     for name, item in value.items():
-        if name in UNSUPPORTED and item is not None:
+        if name in UNSUPPORTED and not _asks_nothing(name, item):
             raise bad_request("unsupported_parameter", f"{name} is not supported.", name)
     messages = value.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else ()):

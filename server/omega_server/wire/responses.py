@@ -57,8 +57,10 @@ def completion(head: Head, choices: Iterable[dict[str, Any]], usage: Usage) -> d
     }
 
 
-def chunk(head: Head, choices: Sequence[dict[str, Any]], *, usage: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A piece of an answer; the last may have usage and no choice."""
+def chunk(
+    head: Head, choices: Sequence[dict[str, Any]], *, with_usage: bool = False, usage: Usage | None = None
+) -> dict[str, Any]:
+    """A piece of an answer. If usage was asked for, the last has it and no choice, and in the others it is null."""
     body = {
         "id": head.id,
         "object": "chat.completion.chunk",
@@ -66,7 +68,7 @@ def chunk(head: Head, choices: Sequence[dict[str, Any]], *, usage: dict[str, Any
         "model": head.model,
         "choices": choices,
     }
-    return body if usage is None else {**body, "usage": usage}
+    return {**body, "usage": None if usage is None else usage.body()} if with_usage else body
 
 
 def piece(
@@ -88,6 +90,16 @@ def logprob(token: str, data: bytes, value: float, top: Sequence[dict[str, Any]]
     """One token's probability; `top` is left out for the tokens that only stand beside another."""
     body = {"token": token, "logprob": value, "bytes": list(data)}
     return body if top is None else {**body, "top_logprobs": top}
+
+
+def tokens(token_ids: Sequence[int], image_tokens: Sequence[int], max_length: int) -> dict[str, Any]:
+    """A text or a conversation as token ids; pictures are counted, each by itself."""
+    return {
+        "count": len(token_ids),
+        "max_model_len": max_length,
+        "tokens": list(token_ids),
+        "image_tokens": list(image_tokens),
+    }
 
 
 def model(name: str, created: int, max_length: int) -> dict[str, Any]:

@@ -96,6 +96,7 @@ ROWS: list[tuple[str, Any, int, str, str | None]] = [
     ("29", body(logit_bias={"1": 101}), 400, "invalid_value", "logit_bias"),
     ("29", body(logit_bias={"1000000000": 1}), 400, "invalid_value", "logit_bias"),
     ("29", body(logit_bias={str(VOCABULARY): 1}), 400, "invalid_value", "logit_bias"),
+    ("29", body(stop_token_ids=[VOCABULARY]), 400, "invalid_value", "stop_token_ids"),
     ("31", body(chat_template="{{ x }}"), 400, "unsupported_parameter", "chat_template"),
     ("31", body(chat_template_kwargs={"tokenize": True}), 400, "unsupported_parameter", "chat_template_kwargs"),
     ("32", body(stream_options={"include_usage": True}), 400, "invalid_value", "stream_options"),
@@ -240,6 +241,7 @@ def test_every_route_needs_the_key(server: Configured) -> None:
     paths = [
         "/v1/chat/completions",
         "/v1/apply_template",
+        "/v1/tokenize",
         "/v1/models",
         "/v1/models/demo",
         "/health",

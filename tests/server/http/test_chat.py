@@ -5,8 +5,9 @@ import json
 from typing import Any
 
 import pytest
-from demo_server import KEY, Configured, circle, shown, uri
+from demo_server import KEY, ROOT, Configured, circle, shown, uri
 from openai import APIStatusError, AsyncOpenAI, NotFoundError, OpenAI
+from tokenizers import Tokenizer
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for the server
 
@@ -54,6 +55,8 @@ def test_stream(client: OpenAI) -> None:
     assert reasons == [None] * (len(reasons) - 1) + ["stop"]
     assert chunks[-1].choices == []
     assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
+    assert {chunk.usage for chunk in chunks[:-1]} == {None}
+    assert all("usage" in chunk.model_fields_set for chunk in chunks)
 
 
 def test_raw_stream(server: Configured) -> None:
@@ -112,6 +115,48 @@ def test_choices(client: OpenAI) -> None:
     assert alone.choices[0].message.content == texts[0]
 
 
+def test_choices_as_a_stream(client: OpenAI) -> None:
+    """Each chunk names its choice; the choices are those of the whole answer, and their prompt is charged once."""
+    many: Any = {"n": 3, "temperature": 1.5, "seed": 11, "max_tokens": 6, "extra_body": {"top_k": 0}}
+    content = shown(uri(circle("blue")), "Describe this image.")
+    whole = ask(client, content, **many)
+    chunks = list(ask(client, content, **many, stream=True, stream_options={"include_usage": True}))
+    texts, reasons = ["", "", ""], [[], [], []]
+    for chunk in chunks[:-1]:
+        (choice,) = chunk.choices
+        texts[choice.index] += choice.delta.content or ""
+        reasons[choice.index].append(choice.finish_reason)
+    assert texts == [choice.message.content for choice in whole.choices]
+    assert [some[-1] for some in reasons] == [choice.finish_reason for choice in whole.choices]
+    assert all(set(some[:-1]) == {None} for some in reasons)
+    assert (
+        chunks[-1].usage.prompt_tokens
+        == whole.usage.prompt_tokens
+        == ask(client, content, max_tokens=1).usage.prompt_tokens
+    )
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_cached_tokens(client: OpenAI) -> None:
+    """A prompt that was never seen has no cached tokens, however many choices share it; the same again has most of them."""
+    words = "Once upon a time there was a circle that wanted to be a square. " * 5
+    first, second = (ask(client, words, n=2, max_tokens=2).usage for _ in range(2))
+    assert first.prompt_tokens_details.cached_tokens == 0
+    assert 0.7 < second.prompt_tokens_details.cached_tokens / second.prompt_tokens < 1
+
+
+def test_the_prompt_of_several_choices_is_computed_once(server: Configured) -> None:
+    """The metrics count the prompt's tokens once."""
+
+    def computed() -> float:
+        lines = server.client.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("omega_prompt_tokens_total"))
+
+    before = computed()
+    usage = server.chat("one prompt, three answers", n=3, max_tokens=2).json()["usage"]
+    assert computed() - before == usage["prompt_tokens"]
+
+
 def test_lengths(client: OpenAI) -> None:
     """An answer that is cut off says so, and min_tokens keeps it going."""
     cut = ask(client, shown(uri(circle("red")), "Describe this image."), max_tokens=1)
@@ -132,6 +177,40 @@ def test_stop(client: OpenAI) -> None:
     assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == (expected, "stop")
     streamed = "".join(chunk.choices[0].delta.content or "" for chunk in ask(client, content, stop=stop, stream=True))
     assert streamed == expected
+
+
+def test_stop_tokens(client: OpenAI) -> None:
+    """A token may end the answer, which then ends before its text; ignore_eos lets it go on after its own end."""
+    content = shown(uri(circle("red")))
+    assert ask(client, content).choices[0].message.content == "red"
+    stopped = ask(client, content, extra_body={"stop_token_ids": [token_of(client, "red")]})
+    assert (stopped.choices[0].message.content, stopped.choices[0].finish_reason) == ("", "stop")
+    assert stopped.usage.completion_tokens == 1
+    endless = ask(client, content, max_tokens=9, extra_body={"ignore_eos": True})
+    assert (endless.usage.completion_tokens, endless.choices[0].finish_reason) == (9, "length")
+    assert endless.choices[0].message.content.startswith("red")
+
+
+def test_tokenize(server: Configured) -> None:
+    """A text's tokens are those that it has in a message, control tokens being only letters there; a conversation's are its prompt."""
+    tokenizer = Tokenizer.from_file(str(ROOT / "demo" / "model" / "tokenizer.json"))
+    text = "What colour? <|im_start|>system 日本"
+    alone = server.client.post("/v1/tokenize", json={"prompt": text}).json()
+    assert alone["count"] == len(alone["tokens"])
+    assert tokenizer.decode(alone["tokens"], skip_special_tokens=True) == text
+    picture = {"type": "image_url", "image_url": {"url": uri(circle("red"))}}
+    body = {"messages": [{"role": "user", "content": [picture, {"type": "text", "text": text}]}]}
+    whole = server.client.post("/v1/tokenize", json=body).json()
+    announced = server.client.post("/v1/apply_template", json=body).json()
+    assert (whole["count"], whole["image_tokens"]) == (announced["prompt_tokens"], announced["image_tokens"])
+    assert whole["tokens"].count(tokenizer.token_to_id("<|image_pad|>")) == sum(whole["image_tokens"])
+    start = whole["tokens"].index(alone["tokens"][0], whole["tokens"].index(tokenizer.token_to_id("<|vision_end|>")))
+    assert whole["tokens"][start : start + alone["count"]] == alone["tokens"]
+    assert whole["max_model_len"] == alone["max_model_len"] == 4096
+    refused = server.client.post("/v1/tokenize", json={"prompt": "x", "model": "other"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+    refused = server.client.post("/v1/tokenize", json={**body, "stream": True})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "stream")
 
 
 def test_logprobs(client: OpenAI) -> None:
@@ -158,8 +237,6 @@ def test_bias(client: OpenAI) -> None:
 
 def token_of(_client: OpenAI, word: str) -> int:
     """The id of a word in the demo model's vocabulary."""
-    from demo_server import ROOT
-
     vocabulary = json.loads((ROOT / "demo" / "model" / "tokenizer.json").read_text())["model"]["vocab"]
     return int(vocabulary[word])
 

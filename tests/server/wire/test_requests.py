@@ -1,11 +1,23 @@
 """Every field of a chat request is taken or refused by name, with the code and the place of the fault."""
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
+from openai.types.chat import ChatCompletionStreamOptionsParam
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from omega_server.wire.errors import ApiError
-from omega_server.wire.requests import UNSUPPORTED, ImagePart, TextPart, parse_chat
+from omega_server.wire.requests import (
+    ALREADY_SO,
+    UNSUPPORTED,
+    ChatRequest,
+    ImagePart,
+    StreamOptions,
+    TextPart,
+    TokenizeRequest,
+    parse_chat,
+    parse_tokenize,
+)
 
 HELLO = {"role": "user", "content": "hello"}
 
@@ -55,6 +67,10 @@ def say(*parts: Any) -> dict[str, Any]:
         ("logit_bias", {"x": 1}, "invalid_value"),
         ("logit_bias", {"1": "x"}, "invalid_type"),
         ("logit_bias", {str(token): 0 for token in range(301)}, "invalid_value"),
+        ("stop_token_ids", [-1], "integer_below_min_value"),
+        ("stop_token_ids", ["x"], "invalid_type"),
+        ("stop_token_ids", [1] * 65, "array_above_max_length"),
+        ("ignore_eos", 1, "invalid_type"),
         ("top_logprobs", 21, "integer_above_max_value"),
         ("top_logprobs", 2, "invalid_value"),
         ("stream_options", {}, "invalid_value"),
@@ -82,6 +98,52 @@ def test_unsupported(field: str) -> None:
     assert parse_chat({"messages": [HELLO], field: None}).messages
 
 
+def test_every_field_of_openai_is_known() -> None:
+    """What OpenAI's own client can send is implemented or refused by name; nothing is both."""
+    theirs = set(get_type_hints(CompletionCreateParamsBase)) | {"stream"}
+    ours = set(ChatRequest.model_fields)
+    assert theirs <= ours | UNSUPPORTED
+    assert not ours & UNSUPPORTED
+    assert set(ALREADY_SO) <= UNSUPPORTED
+    assert set(get_type_hints(ChatCompletionStreamOptionsParam)) <= set(StreamOptions.model_fields)
+
+
+@pytest.mark.parametrize(("field", "value"), [(name, value) for name, known in ALREADY_SO.items() for value in known])
+def test_what_happens_anyway_may_be_asked_for(field: str, value: Any) -> None:
+    """A field that is not implemented is taken where it asks for nothing, and in no other type that is equal."""
+    assert parse_chat({"messages": [HELLO], field: value}).messages
+    if type(value) in (bool, int):
+        other: Any = int(value) if isinstance(value, bool) else float(value)
+        for wrong in (other, not value, 7):
+            assert refusal({"messages": [HELLO], field: wrong}) == ("unsupported_parameter", field)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ([], "invalid_type", None),
+        ({}, "missing_required_parameter", "prompt"),
+        ({"prompt": 5}, "invalid_type", "prompt"),
+        ({"prompt": "x", "messages": [HELLO]}, "invalid_value", "prompt"),
+        ({"prompt": "x", "temperature": 1}, "unknown_parameter", "temperature"),
+        ({"prompt": "x" * (1 << 21)}, "string_above_max_length", "prompt"),
+        ({"messages": []}, "empty_array", "messages"),
+        ({"messages": [HELLO], "tools": []}, "unsupported_parameter", "tools"),
+    ],
+)
+def test_tokenize(body: Any, code: str, param: str | None) -> None:
+    """A text or messages, and the messages by the rules of a chat request."""
+    with pytest.raises(ApiError) as caught:
+        parse_tokenize(body)
+    assert (caught.value.problem.code, caught.value.problem.param) == (code, param)
+
+
+def test_tokenize_takes_both_forms() -> None:
+    """The form is known by its field; null is as good as nothing."""
+    assert isinstance(parse_tokenize({"prompt": "", "messages": None}), TokenizeRequest)
+    assert isinstance(parse_tokenize({"messages": [HELLO], "prompt": None}), ChatRequest)
+
+
 @pytest.mark.parametrize(
     ("body", "code", "param"),
     [
@@ -104,6 +166,8 @@ def test_unsupported(field: str) -> None:
         ({"messages": [HELLO], "stop": ["a", "s" * 2000]}, "string_above_max_length", "stop[1]"),
         ({"messages": [HELLO], "response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
         ({"messages": [HELLO], "stream": True, "stream_options": {"x": 1}}, "unknown_parameter", "stream_options.x"),
+        ({"messages": [HELLO], "stream": True, "stream_options": {"include_obfuscation": True}}, "unsupported_parameter",
+         "stream_options.include_obfuscation"),
         (say({"type": "x"}), "invalid_value", "messages[0].content[0].type"),
         (say({"text": "x"}), "missing_required_parameter", "messages[0].content[0].type"),
         (say("x"), "invalid_type", "messages[0].content[0]"),
@@ -170,13 +234,15 @@ def test_everything_at_once() -> None:
             "length_penalty": 1,
             "seed": -(2**63),
             "stop": "x",
+            "stop_token_ids": [1, 2],
+            "ignore_eos": True,
             "n": 2,
             "logit_bias": {"5": -100},
             "logprobs": True,
             "top_logprobs": 20,
             "response_format": {"type": "text"},
             "stream": True,
-            "stream_options": {"include_usage": True},
+            "stream_options": {"include_usage": True, "include_obfuscation": False},
             "user": "u",
             "metadata": {"k": "v"},
         }
