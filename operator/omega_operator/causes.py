@@ -40,10 +40,15 @@ class Cause:
 
 def refusal(resource: OmegaVLMDeployment) -> Cause | None:
     """What the server of this release cannot do, however often we try. Nothing is applied then."""
-    if resource.spec.gpu.tensor_parallel > 1:
+    gpu, quantization = resource.spec.gpu, resource.spec.model.quantization
+    if quantization != "none" and gpu.tensor_parallel > 1:
+        return Cause(
+            "Unsupported",
+            f"{quantization} works in engines of one GPU only: set spec.model.quantization to none, or "
+            "spec.gpu.tensorParallel to 1",
+        )
+    if gpu.tensor_parallel > 1:
         return Cause("Unsupported", "this release runs each engine on one GPU: set spec.gpu.tensorParallel to 1")
-    if resource.spec.model.quantization != "none":
-        return Cause("Unsupported", "this release does not quantize: set spec.model.quantization to none")
     return None
 
 

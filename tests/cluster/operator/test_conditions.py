@@ -108,11 +108,9 @@ async def test_what_this_release_cannot_do(world: Any) -> None:
     stalled = await world.until_condition("Stalled", "True", "Unsupported")
     assert "spec.gpu.tensorParallel" in stalled["message"]
     assert await world.children() == {}
-    await world.patch(
-        RESOURCE, "vl", {"spec": {"gpu": {"count": 1, "tensorParallel": 1}, "model": {"quantization": "int8"}}}
-    )
+    await world.patch(RESOURCE, "vl", {"spec": {"model": {"quantization": "int8"}}})
     await world.until_condition("Stalled", "True", "Unsupported")
-    await world.patch(RESOURCE, "vl", {"spec": {"model": {"quantization": "none"}}})
+    await world.patch(RESOURCE, "vl", {"spec": {"gpu": {"count": 1, "tensorParallel": 1}}})
     await world.until_condition("Ready", "True", "ScaledToZero")
 
 
