@@ -16,5 +16,6 @@ On the data path this package stands between the prompt and the completion. It k
     vision         each picture through the vision tower once, in a thread of its own
     sampler        logits to tokens, each by its sequence's parameters
     edits          penalties, biases and bans on the logits of single tokens
+    grammar        which tokens may come next in an answer of a given form
     draw           one token out of a row of logits
 """

@@ -9,7 +9,7 @@ in the order of transformers' logits processors (draw.py).
 import secrets
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Many
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from omega_server.engine.draw import Group, Scores, kind, scramble, uniforms
 from omega_server.engine.edits import Marks, edited, marks_of
+from omega_server.engine.grammar import Grammar, masked
 from omega_server.engine.request import Sampling
 from omega_server.engine.sequence import Sequence
 
@@ -42,11 +43,13 @@ class _Rule:
         sampling: as the request has it.
         seed: scrambled.
         marks: the logits that are edited.
+        grammar: which tokens may come.
     """
 
     sampling: Sampling
     seed: int
     marks: Marks | None
+    grammar: Grammar | None
 
 
 class Sampler:
@@ -59,15 +62,25 @@ class Sampler:
         self._rules: dict[int, _Rule] = {}
         self._plan = _Plan((), [], vocabulary, device)
 
-    def add(self, sequence: Sequence) -> None:
-        """Prepare for a sequence, which may be known already, and may have a part of its answer."""
+    def add(self, sequence: Sequence, grammar: Grammar | None = None) -> None:
+        """Prepare for a sequence, which may be known already, and may have a part of its answer.
+
+        Args:
+            sequence: whose tokens will be chosen.
+            grammar: the form of its answer, at its beginning. It alone says where the answer may end: min_tokens does
+                not count.
+        """
         if sequence.id in self._rules:
             return
         sampling = sequence.sampling
+        if grammar is not None:
+            for token in sequence.tokens[sequence.prompt_length :]:
+                grammar.accept(token)
         self._rules[sequence.id] = _Rule(
             sampling=sampling,
             seed=scramble(secrets.randbits(64) if sampling.seed is None else sampling.seed),
-            marks=marks_of(sequence, self._stops(sampling), self._vocabulary),
+            marks=marks_of(sequence, () if grammar else self._stops(sampling), self._vocabulary),
+            grammar=grammar,
         )
 
     def remove(self, sequence_id: int) -> None:
@@ -116,9 +129,11 @@ class Sampler:
 
     def commit(self, sequence: Sequence, token: int) -> None:
         """Take note that a token was appended to a sequence."""
-        marks = self._rules[sequence.id].marks
-        if marks is not None:
-            marks.note(token)
+        rule = self._rules[sequence.id]
+        if rule.marks is not None:
+            rule.marks.note(token)
+        if rule.grammar is not None:
+            rule.grammar.accept(token)
 
     def _stops(self, sampling: Sampling) -> set[int]:
         return set(sampling.stop_token_ids) | (set() if sampling.ignore_eos else self._end_tokens)
@@ -147,6 +162,7 @@ class _Plan:
         self.ids = ids
         self.rules = rules
         self.edited = [(row, rule.marks) for row, rule in enumerate(rules) if rule.marks is not None]
+        self.masked = [(row, rule.grammar) for row, rule in enumerate(rules) if rule.grammar is not None]
         self.logged = [row for row, rule in enumerate(rules) if rule.sampling.logprobs is not None]
 
         def kind_of(row: int) -> tuple[int, bool]:
@@ -160,9 +176,13 @@ class _Plan:
 @contextmanager
 def _edited(logits: Tensor, lengths: list[int], plan: _Plan) -> Iterator[Tensor]:
     """The logits to choose by; those that were given are the same afterwards."""
-    if not plan.edited:
+    if not plan.edited and not plan.masked:
         yield logits
         return
     logits = logits.float()  # a penalty may be smaller than what bfloat16 can tell apart
-    with edited(logits, [(row, marks, lengths[row]) for row, marks in plan.edited]):
+    with ExitStack() as stack:
+        if plan.edited:
+            stack.enter_context(edited(logits, [(row, marks, lengths[row]) for row, marks in plan.edited]))
+        if plan.masked:
+            stack.enter_context(masked(logits, plan.masked))
         yield logits
