@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
@@ -35,6 +35,10 @@ class EngineLoad(Protocol):
     @property
     def kv_blocks_total(self) -> int:
         """Blocks of the KV cache."""
+
+    @property
+    def preemptions(self) -> int:
+        """Sequences that had to give up their blocks."""
 
 
 class Timer:
@@ -101,9 +105,13 @@ class _Engines(Collector):
         running = GaugeMetricFamily("omega_num_requests_running", "Sequences being computed.", labels=["engine"])
         waiting = GaugeMetricFamily("omega_num_requests_waiting", "Sequences in the queue.", labels=["engine"])
         cache = GaugeMetricFamily("omega_kv_cache_usage_perc", "Used share of the KV cache, 0 to 1.", labels=["engine"])
+        preempted = CounterMetricFamily(
+            "omega_num_preemptions", "Sequences that gave up their part of the KV cache to older ones.", labels=["engine"]
+        )
         for engine in self._engines():
             label = [str(engine.index)]
             running.add_metric(label, engine.running)
             waiting.add_metric(label, engine.waiting)
             cache.add_metric(label, engine.kv_blocks_used / max(engine.kv_blocks_total, 1))
-        return running, waiting, cache
+            preempted.add_metric(label, engine.preemptions)
+        return running, waiting, cache, preempted

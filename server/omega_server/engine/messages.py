@@ -73,6 +73,7 @@ class Load:
         waiting: requests that it has not begun.
         kv_blocks_used: blocks that running requests own.
         kv_blocks_total: blocks of the KV cache.
+        preemptions: requests that had to give up their blocks, since it was started.
         memory_bytes: resident memory of its process.
         step_seconds: how long the step that it does now has lasted; 0 between steps.
     """
@@ -81,6 +82,7 @@ class Load:
     waiting: int = 0
     kv_blocks_used: int = 0
     kv_blocks_total: int = 0
+    preemptions: int = 0
     memory_bytes: int = 0
     step_seconds: float = 0.0
 

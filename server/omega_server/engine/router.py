@@ -64,6 +64,7 @@ class EngineState:
         waiting: requests that it has, but has not begun.
         kv_blocks_used: blocks of the KV cache that running requests own.
         kv_blocks_total: blocks of the KV cache.
+        preemptions: requests that had to give up their blocks to older ones, since its process was started.
         restarts: how often it had to be started again.
         memory_bytes: resident memory of its process.
         pid: of its process; None when there is none.
@@ -75,6 +76,7 @@ class EngineState:
     waiting: int
     kv_blocks_used: int
     kv_blocks_total: int
+    preemptions: int
     restarts: int
     memory_bytes: int
     pid: int | None
@@ -214,6 +216,7 @@ class Router:
                 waiting=engine.load.waiting,
                 kv_blocks_used=engine.load.kv_blocks_used,
                 kv_blocks_total=engine.load.kv_blocks_total,
+                preemptions=engine.load.preemptions,
                 restarts=engine.restarts,
                 memory_bytes=engine.load.memory_bytes,
                 pid=engine.process.pid if engine.process else None,

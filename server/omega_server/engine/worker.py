@@ -167,6 +167,7 @@ class _Loop:
             waiting=len(engine.scheduler.waiting),
             kv_blocks_used=engine.blocks.used,
             kv_blocks_total=engine.blocks.total,
+            preemptions=engine.scheduler.preemptions,
             memory_bytes=self._memory,
             step_seconds=0.0 if began is None else time.monotonic() - began,
         )
