@@ -13,7 +13,8 @@ from omega_server.completion import Completion, Delta, TokenLogprob, encode_plai
 from omega_server.engine.request import Sampling
 from omega_server.media.decode import Picture
 from omega_server.media.loader import Source
-from omega_server.prompt import Built, Turn
+from omega_server.prompt.builder import Built
+from omega_server.prompt.messages import Turn
 from omega_server.serving import Serving
 from omega_server.wire import responses, sse
 from omega_server.wire.errors import INTERNAL, ApiError, Problem, bad_request, problem_of

@@ -15,14 +15,15 @@ from typing import Protocol, cast
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from omega_server.engine.request import FinishReason, Prompt, Sampling, Token
+from omega_server.engine.pixels import SharedPrompt
+from omega_server.engine.request import FinishReason, Sampling, Token
 from omega_server.metrics import Metrics
 
 
 class Engine(Protocol):
     """What generates: the router."""
 
-    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[Token]:
+    def generate(self, prompt: SharedPrompt, sampling: Sampling) -> AsyncIterator[Token]:
         """Tokens of one answer, from a generator; closing it ends the sequence."""
 
 
@@ -148,7 +149,7 @@ class Completion:
         tokenizer: Tokenizer,
         metrics: Metrics,
         *,
-        prompt: Prompt,
+        prompt: SharedPrompt,
         samplings: Sequence[Sampling],
         stops: Sequence[str] = (),
     ) -> None:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
+from omega_server import chat
 from omega_server.serving import Serving
 from omega_server.wire import responses, strict_json
 from omega_server.wire.errors import NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
@@ -108,8 +109,6 @@ def _no_stream(wanted: ChatRequest) -> None:
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation, whole or as a stream."""
     wanted, serving = await _body(request, parse_chat), _serving(request)
-    from omega_server import chat  # noqa: PLC0415 - with torch, which is there as soon as the server is ready
-
     job = await unless_gone(request.receive, chat.prepare(serving, wanted))
     if wanted.stream:
         return EventStream(await unless_gone(request.receive, chat.open_stream(serving, job)))
@@ -121,8 +120,6 @@ async def apply_template(request: Request) -> Response:
     """What a chat request's prompt would be; it takes the same body, and touches no engine."""
     wanted, serving = await _body(request, parse_chat), _serving(request)
     _no_stream(wanted)
-    from omega_server import chat  # noqa: PLC0415 - as above
-
     job = await unless_gone(request.receive, chat.prepare(serving, wanted))
     return Json(chat.describe(job, await serving.prompts.render(job.turns)))
 
@@ -133,8 +130,6 @@ async def tokenize(request: Request) -> Response:
     wanted, serving = await _body(request, parse_tokenize), _serving(request)
     if isinstance(wanted, ChatRequest):
         _no_stream(wanted)
-    from omega_server import chat  # noqa: PLC0415 - as above
-
     return Json(await unless_gone(request.receive, chat.tokenize(serving, wanted)))
 
 

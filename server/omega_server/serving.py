@@ -1,6 +1,6 @@
 """What the routes share: the parts of the server, whether they are ready, and how many requests are being answered.
 
-HTTP listens before anything heavy is imported, so that a liveness probe never waits for a model.
+Nothing here needs torch: what does is in processes of its own, and a liveness probe never waits for them.
 """
 
 import asyncio
@@ -8,20 +8,18 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from omega_schema.server_config import ServerConfig
+from omega_server.engine.router import Router
 from omega_server.keys import Keyring
 from omega_server.live_config import LiveConfig
 from omega_server.logs import set_level
 from omega_server.media.loader import Loader
 from omega_server.metrics import EngineLoad, Metrics
+from omega_server.prompt.builder import PromptBuilder
 from omega_server.settings import Settings
 from omega_server.wire.errors import NOT_READY, ApiError
-
-if TYPE_CHECKING:  # these import torch, which takes seconds
-    from omega_server.engine.router import Router
-    from omega_server.prompt import PromptBuilder
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +63,10 @@ class Serving:
             ModelError: it cannot be served as asked.
             EngineError: an engine does not come up.
         """
-        builder, router = await asyncio.to_thread(_heavy_imports)
         boot = self.settings.boot
-        self._router = router(boot, self.live.current.batching, log_level=logging.getLogger().level)
+        self._router = Router(boot, self.live.current.batching, log_level=logging.getLogger().level)
         self._prompts, _ = await asyncio.gather(
-            asyncio.to_thread(builder, boot.model_path, boot.max_length), self._router.start()
+            asyncio.to_thread(PromptBuilder, boot.model_path, boot.max_length), self._router.start()
         )
         self.live.subscribe(self._configure)
         logger.info("ready: model %s on %d engine(s)", boot.model_name, boot.engines)
@@ -109,7 +106,7 @@ class Serving:
         return TEXT_ROOM + max(PICTURE_ROOM, one_picture)
 
     @property
-    def prompts(self) -> "PromptBuilder":
+    def prompts(self) -> PromptBuilder:
         """Builds prompts; for requests that were let in, also while the server drains.
 
         Raises:
@@ -120,7 +117,7 @@ class Serving:
         return self._prompts
 
     @property
-    def router(self) -> "Router":
+    def router(self) -> Router:
         """Generates; for requests that were let in, also while the server drains.
 
         Raises:
@@ -158,10 +155,3 @@ class Serving:
     def _configure(self, config: ServerConfig) -> None:
         if self._router is not None:
             self._router.update(config.batching)
-
-
-def _heavy_imports() -> tuple[type["PromptBuilder"], type["Router"]]:
-    from omega_server.engine.router import Router  # noqa: PLC0415 - see the module's docstring
-    from omega_server.prompt import PromptBuilder  # noqa: PLC0415
-
-    return PromptBuilder, Router

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from omega_server.media.decode import Picture
-from omega_server.prompt import PromptBuilder, Turn
+from omega_server.prompt.messages import Turn
+from omega_server.prompt.processor import Processor
 
 
 def test_the_prompt_is_the_forks(case, checkpoint):
@@ -38,18 +39,17 @@ def test_generate_gives_the_forks_tokens(case, checkpoint):
 
 
 @pytest.mark.parametrize("family", ["omega17_vl", "omega17_vl_exp"])
-async def test_a_chat_becomes_the_forks_prompt(checkpoints, recordings, family):
+def test_a_chat_becomes_the_forks_prompt(checkpoints, recordings, family):
     """The way of a chat request, from messages and decoded pictures, ends in the same token ids and grids."""
-    builder = PromptBuilder(str(checkpoints[family].path), max_length=4096)
+    processor = Processor(str(checkpoints[family].path), max_length=4096)
     cases = [case for case in recordings if case.family == family and not case.videos]
     assert len(cases) == 3
     for case in cases:
         pictures = iter(case.media("image"))
         turns = [Turn(message["role"], tuple(_parts(message["content"], pictures))) for message in case.messages]
-        prompt = (await builder.build(turns)).prompt
+        prompt, _ = processor.build(turns)
         assert list(prompt.token_ids) == case.input_ids
         assert [list(medium.grid) for medium in prompt.media] == case.grids.get("image_grid_thw", [])
-    builder.close()
 
 
 def _parts(content, pictures):

@@ -17,7 +17,8 @@ from omega_server.engine.engine import Engine, EngineLimits
 from omega_server.engine.request import Prompt, Sampling, Token
 from omega_server.media.decode import Picture
 from omega_server.model.loader import load
-from omega_server.prompt import PromptBuilder, Turn
+from omega_server.prompt.messages import Turn
+from omega_server.prompt.processor import Processor
 
 MAX_LENGTH = 8192
 IDLE_SECONDS = 0.05
@@ -33,7 +34,7 @@ def main() -> None:
     model = load(path, "float32", "cpu")
     limits = EngineLimits.of(model, max_length=MAX_LENGTH, max_batch_size=64, batch_timeout=0.0)
     engine = Engine(model, limits, time.monotonic)
-    prompts = PromptBuilder(path, MAX_LENGTH)
+    prompts = Processor(path, MAX_LENGTH)
     numbers = itertools.count()
     for asked in lines.requests():
         if "load" in asked:
@@ -42,7 +43,7 @@ def main() -> None:
             lines.reply([overhead(engine, model, numbers, **asked["overhead"])])
 
 
-def _run(engine: Engine, prompts: PromptBuilder, jobs: list[Job], numbers: "itertools.count[int]") -> list[Any]:
+def _run(engine: Engine, prompts: Processor, jobs: list[Job], numbers: "itertools.count[int]") -> list[Any]:
     """Answer all of them."""
     inbox: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
     by_number = {next(numbers): job for job in jobs}
@@ -59,11 +60,12 @@ def _run(engine: Engine, prompts: PromptBuilder, jobs: list[Job], numbers: "iter
     return [job.result() for job in jobs]
 
 
-async def _build(prompts: PromptBuilder, jobs: dict[int, Job], inbox: "queue.SimpleQueue[_Arrival]") -> None:
+async def _build(prompts: Processor, jobs: dict[int, Job], inbox: "queue.SimpleQueue[_Arrival]") -> None:
     for number, job in jobs.items():
         await asyncio.sleep(max(0.0, job.sent - time.monotonic()))
         turns = [Turn(message["role"], tuple(map(_part, lines.content(message)))) for message in job.messages]
-        inbox.put((number, (await prompts.build(turns)).prompt))
+        prompt, _ = await asyncio.to_thread(prompts.build, turns)
+        inbox.put((number, prompt))
 
 
 def _part(part: Any) -> str | Picture:

@@ -8,18 +8,8 @@ import logging
 from dataclasses import dataclass
 
 from omega_schema.server_config import BootConfig
-from omega_server.engine.request import EngineError, Sampling, Token
+from omega_server.engine.request import EngineError, MediumHeader, Sampling, Token
 from omega_server.engine.sequence import Placeholders
-
-
-@dataclass(frozen=True, slots=True)
-class MediumHeader:
-    """A medium without its pixels: its kind, its grid, its key, and the shape of its pixels."""
-
-    kind: str
-    grid: tuple[int, int, int]
-    key: bytes
-    shape: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from omega_server.engine import sequence
-from omega_server.engine.request import Prompt, Sampling
+from omega_server.engine.pixels import SharedPrompt
+from omega_server.engine.request import Sampling
 from omega_server.engine.sequence import Placeholders
 
 _MEDIA = 512  # that an engine is thought to remember
@@ -49,7 +50,7 @@ class Outline:
     sights: tuple[Sight, ...]
 
     @classmethod
-    def of(cls, prompt: Prompt, placeholders: Placeholders, block_size: int) -> "Outline":
+    def of(cls, prompt: SharedPrompt, placeholders: Placeholders, block_size: int) -> "Outline":
         """The outline of a prompt.
 
         Raises:
@@ -70,7 +71,7 @@ class Outline:
             tokens=tokens,
             block_size=block_size,
             hashes=tuple(whole.block_hashes(tokens // block_size, block_size)),
-            sights=tuple(Sight(m.key, len(m.pixels), ends[index]) for index, m in enumerate(prompt.media)),
+            sights=tuple(Sight(m.key, m.shape[0], ends[index]) for index, m in enumerate(prompt.media)),
         )
 
 

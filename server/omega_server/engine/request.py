@@ -74,6 +74,16 @@ class Medium:
     key: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class MediumHeader:
+    """A medium without its pixels: its kind, its grid, its key, and the shape of its pixels."""
+
+    kind: Literal["image", "video"]
+    grid: tuple[int, int, int]
+    key: bytes
+    shape: tuple[int, int]
+
+
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """A rendered prompt.

@@ -24,7 +24,7 @@ from omega_schema.resource import Batching
 from omega_schema.server_config import BootConfig
 from omega_server.engine import placement
 from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Submit, Update, WorkerConfig
-from omega_server.engine.pixels import headers
+from omega_server.engine.pixels import SharedPrompt, share
 from omega_server.engine.placement import Known, Outline
 from omega_server.engine.process import EngineProcess
 from omega_server.engine.request import (
@@ -100,7 +100,7 @@ class _Request:
         moves: engines that died while they had it.
     """
 
-    prompt: Prompt
+    prompt: SharedPrompt
     sampling: Sampling
     outline: Outline
     id: int = -1
@@ -270,8 +270,10 @@ class Router:
             if engine.process is not None:
                 engine.process.send(_limits(batching))
 
-    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[Token]:
+    async def generate(self, prompt: SharedPrompt | Prompt, sampling: Sampling) -> AsyncIterator[Token]:
         """Answer a prompt, token by token. Closing the iterator drops the request and frees what it holds.
+
+        A prompt that is not shared yet, of somebody who has tensors in the router's own process, is copied first.
 
         Raises:
             ContextLengthExceeded: the prompt leaves no room for an answer.
@@ -292,7 +294,7 @@ class Router:
         finally:
             self._abort(request)
 
-    def _admit(self, prompt: Prompt, sampling: Sampling) -> _Request:
+    def _admit(self, prompt: SharedPrompt | Prompt, sampling: Sampling) -> _Request:
         if self._stopping or self._model is None:
             raise NotReady("The server is stopping." if self._stopping else "The model is still loading.")
         check_length(len(prompt.token_ids), self._model.max_length)
@@ -302,7 +304,8 @@ class Router:
             raise QueueFull("Too many requests are waiting. Try again later.")
         if sampling.temperature > 0 and sampling.seed is None:
             sampling = replace(sampling, seed=secrets.randbits(63))
-        request = _Request(prompt, sampling, Outline.of(prompt, self._model.placeholders, self._model.block_size))
+        shared = prompt if isinstance(prompt, SharedPrompt) else share(prompt)
+        request = _Request(shared, sampling, Outline.of(shared, self._model.placeholders, self._model.block_size))
         self._requests.add(request)
         self._dispatch(request)
         return request
@@ -330,11 +333,11 @@ class Router:
                 id=request.id,
                 token_ids=request.prompt.token_ids,
                 answer=tuple(request.answer),
-                media=headers(media),
+                media=media,
                 with_pixels=with_pixels,
                 sampling=request.sampling,
             ),
-            media if with_pixels else (),
+            request.prompt.pixels if with_pixels else None,
         )
         return True
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from omega_server.engine.request import InvalidPrompt, Medium, Sampling
+from omega_server.engine.request import InvalidPrompt, Medium, MediumHeader, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Placeholders:
     video: int
     merge: int
 
-    def spans(self, token_ids: Many[int], media: Many[Medium]) -> tuple[Span, ...]:
+    def spans(self, token_ids: Many[int], media: Many[Medium | MediumHeader]) -> tuple[Span, ...]:
         """Find where each medium stands.
 
         Raises:

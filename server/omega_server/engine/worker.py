@@ -13,13 +13,14 @@ import signal
 import threading
 import time
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle
 
 import torch
 
 from omega_schema.server_config import BootConfig
-from omega_server.engine import memory, pixels
+from omega_server.engine import memory
+from omega_server.engine.attach import absent, attach
 from omega_server.engine.engine import Engine, EngineLimits
+from omega_server.engine.memory_file import MemoryFile
 from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Stop, Submit, Update, WorkerConfig
 from omega_server.engine.request import EngineError, Prompt, Token
 from omega_server.model import checkpoint, loader
@@ -76,8 +77,8 @@ def _read(
         while True:
             message = pipe.recv()
             if isinstance(message, Submit):
-                sent = message.with_pixels
-                media = pixels.attach(message.media, recv_handle(pipe)) if sent else pixels.absent(message.media)
+                pixels = MemoryFile.receive(pipe) if message.with_pixels else None
+                media = absent(message.media) if pixels is None else attach(message.media, pixels)
                 attached[message.id] = Prompt(message.token_ids, media)
             inbox.put(message)
     except (EOFError, OSError):

@@ -2,6 +2,7 @@
 
 import torch
 
+from omega_server.engine.pixels import share
 from omega_server.engine.placement import Known, Outline, choose
 from omega_server.engine.request import Medium, Prompt
 from omega_server.engine.sequence import Placeholders
@@ -14,7 +15,7 @@ def outline(tokens, *pictures):
     """Of a prompt that begins with pictures of 64 patches, 16 tokens each, by content, in blocks of 16 tokens."""
     media = tuple(Medium("image", torch.zeros(64, 4), (1, 8, 8), key) for key in pictures)
     ids = [token for _ in pictures for token in ([1] + [IMAGE] * 16)] + list(tokens)
-    return Outline.of(Prompt(tuple(ids), media), MARKS, 16)
+    return Outline.of(share(Prompt(tuple(ids), media)), MARKS, 16)
 
 
 def test_the_least_outstanding_wins_if_nothing_is_known():

@@ -1,15 +1,9 @@
-"""Messages and pictures to token ids and pixels, with the checkpoint's own processor and chat template.
+"""Turns to token ids and pixels, with the checkpoint's own processor and chat template."""
 
-The processor runs in one thread of its own: it is no business of the event loop's, and it is not made for two at once.
-"""
-
-import asyncio
 import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +13,13 @@ from PIL import Image
 from omega_server.engine.request import ContextLengthExceeded, Medium, Prompt
 from omega_server.media.decode import Picture
 from omega_server.model.loader import load_processor
+from omega_server.prompt.messages import Turn, pictures
 
 COMPOSED = 4
 """Most characters that Unicode normalisation, which tokenizers begin with, makes one of."""
 
 
-@dataclass(frozen=True)
-class Turn:
-    """What one side says: text and pictures, in order."""
-
-    role: str
-    parts: tuple[str | Picture, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Built:
-    """A prompt and what it is made of.
-
-    Attributes:
-        prompt: for the engine.
-        image_tokens: of each picture, in order.
-    """
-
-    prompt: Prompt
-    image_tokens: tuple[int, ...]
-
-
-class PromptBuilder:
+class Processor:
     """Knows one checkpoint's template, tokenizer and picture processor.
 
     Attributes:
@@ -55,43 +29,31 @@ class PromptBuilder:
     """
 
     def __init__(self, model_path: str, max_length: int) -> None:
-        """Load the processor. Slow; call it in a thread.
+        """Load it.
 
         Raises:
             ModelError: the checkpoint has no usable processor.
         """
-        self._processor: Any = load_processor(model_path)
-        self._processor.tokenizer.model_max_length = sys.maxsize  # we check the length, with better words
-        self.tokenizer = self._processor.tokenizer.backend_tokenizer
-        self.vocabulary = len(self._processor.tokenizer)
+        self.inner: Any = load_processor(model_path)
+        self.inner.tokenizer.model_max_length = sys.maxsize  # we check the length, with better words
+        self.tokenizer = self.inner.tokenizer.backend_tokenizer
+        self.vocabulary = len(self.inner.tokenizer)
         config = json.loads((Path(model_path) / "config.json").read_bytes())
         self.max_length = min(max_length, config["text_config"]["max_position_embeddings"])
-        images = self._processor.image_processor
+        images = self.inner.image_processor
         self._merged = images.merge_size**2
         self._settings = images.to_json_string().encode()
         self._longest = max(map(len, self.tokenizer.get_vocab()))
-        self._thread = ThreadPoolExecutor(1, "prompt")
 
-    async def build(self, turns: Sequence[Turn]) -> Built:
-        """The prompt of a conversation, which ends where the answer begins.
+    def build(self, turns: Sequence[Turn]) -> tuple[Prompt, tuple[int, ...]]:
+        """The prompt of a conversation, which ends where the answer begins, and the tokens of each picture.
 
         Raises:
             ContextLengthExceeded: it leaves no room for a single token of answer.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._build, turns)
-
-    async def render(self, turns: Sequence[Turn]) -> str:
-        """The prompt as text, with one placeholder for each picture."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, turns)
-
-    def close(self) -> None:
-        """End the thread, after what it is doing."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def _build(self, turns: Sequence[Turn]) -> Built:
-        pictures = [part for turn in turns for part in turn.parts if isinstance(part, Picture)]
-        self._check_size(turns, pictures)
-        features = self._processor.apply_chat_template(
+        shown = pictures(turns)
+        self._check_size(turns, shown)
+        features = self.inner.apply_chat_template(
             _conversation(turns),
             tokenize=True,
             add_generation_prompt=True,
@@ -102,18 +64,21 @@ class PromptBuilder:
         )
         token_ids = tuple(features["input_ids"][0].tolist())
         self._check_length(len(token_ids))
-        media = self._media(features, pictures)
-        counts = tuple(medium.pixels.shape[0] // self._merged for medium in media)
-        return Built(Prompt(token_ids, media), counts)
+        media = self._media(features, shown)
+        return Prompt(token_ids, media), tuple(medium.pixels.shape[0] // self._merged for medium in media)
 
-    def _media(self, features: Any, pictures: Sequence[Picture]) -> tuple[Medium, ...]:
-        if not pictures:
+    def render(self, turns: Sequence[Turn]) -> str:
+        """The prompt as text, with one placeholder for each picture."""
+        return self.inner.apply_chat_template(_conversation(turns), tokenize=False, add_generation_prompt=True)
+
+    def _media(self, features: Any, shown: Sequence[Picture]) -> tuple[Medium, ...]:
+        if not shown:
             return ()
         grids = [(int(t), int(h), int(w)) for t, h, w in features["image_grid_thw"].tolist()]
         patches = torch.split(features["pixel_values"], [t * h * w for t, h, w in grids])
         return tuple(
-            Medium("image", pixels.clone(), grid, self._key(picture))
-            for pixels, grid, picture in zip(patches, grids, pictures, strict=True)
+            Medium("image", pixels, grid, self._key(picture))
+            for pixels, grid, picture in zip(patches, grids, shown, strict=True)
         )
 
     def _key(self, picture: Picture) -> bytes:
@@ -123,14 +88,11 @@ class PromptBuilder:
         content.update(picture.rgb)
         return content.digest()
 
-    def _render(self, turns: Sequence[Turn]) -> str:
-        return self._processor.apply_chat_template(_conversation(turns), tokenize=False, add_generation_prompt=True)
-
-    def _check_size(self, turns: Sequence[Turn], pictures: Sequence[Picture]) -> None:
+    def _check_size(self, turns: Sequence[Turn], shown: Sequence[Picture]) -> None:
         """Refuse what is surely too long before working on it."""
         letters = sum(len(part) for turn in turns for part in turn.parts if isinstance(part, str))
-        patches = self._processor.image_processor.get_number_of_image_patches
-        visual = sum(patches(picture.height, picture.width) // self._merged for picture in pictures)
+        patches = self.inner.image_processor.get_number_of_image_patches
+        visual = sum(patches(picture.height, picture.width) // self._merged for picture in shown)
         self._check_length(letters // (self._longest * COMPOSED) + visual, at_least=True)
 
     def _check_length(self, tokens: int, *, at_least: bool = False) -> None:

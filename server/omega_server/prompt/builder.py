@@ -1,0 +1,221 @@
+"""The server's end of the prompt processes. Building a prompt is work for a processor core, and no business of the loop's.
+
+There is one process, and more are started when more are needed at once. One that dies or hangs is replaced, and costs
+nobody but the request that it was busy with.
+"""
+
+import asyncio
+import logging
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from tokenizers import Tokenizer
+
+from omega_server.engine.memory_file import MemoryFile
+from omega_server.engine.pixels import SharedPrompt
+from omega_server.forks import Forked
+from omega_server.media.decode import Picture
+from omega_server.model.checkpoint import ModelError
+from omega_server.prompt.messages import Answer, Job, Parts, PictureHeader, Ready, Refused, Turn, pictures
+
+logger = logging.getLogger(__name__)
+
+PROCESSES = 4
+"""Most prompt processes; fewer where there are fewer cores."""
+SECONDS = 60.0
+"""Longest time for one prompt."""
+LOADING_SECONDS = 300.0
+"""Longest time for a process to load the processor."""
+TRIES = 2
+"""Processes that one prompt may outlive; it may be what they die of."""
+
+
+class PromptFailed(Exception):  # noqa: N818 - what happened
+    """The process that was to build a prompt died, twice, or took too long."""
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A prompt and what it is made of.
+
+    Attributes:
+        prompt: for the engine.
+        image_tokens: of each picture, in order.
+    """
+
+    prompt: SharedPrompt
+    image_tokens: tuple[int, ...]
+
+
+class PromptBuilder:
+    """Builds prompts for one checkpoint.
+
+    Attributes:
+        max_length: longest prompt and answer together, in tokens: what was asked for, or what the checkpoint can do.
+        tokenizer: of the checkpoint.
+        vocabulary: number of token ids.
+    """
+
+    def __init__(
+        self, model_path: str, max_length: int, *, processes: int | None = None, seconds: float = SECONDS
+    ) -> None:
+        """Start the first process, and wait until it has loaded the processor. Slow; call it in a thread.
+
+        Args:
+            model_path: of the checkpoint.
+            max_length: what was asked for, in tokens.
+            processes: the most that may run.
+            seconds: longest time for one prompt.
+
+        Raises:
+            ModelError: the checkpoint has no usable processor.
+            OSError: the process cannot be started, or died.
+        """
+        self._model = (model_path, max_length)
+        self._seconds = seconds
+        self._closed = False
+        self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
+        self._processes: set[_Process] = set()
+        first = self._start()
+        self._idle.put(first)
+        self.max_length = first.ready.max_length
+        self.vocabulary = first.ready.vocabulary
+        self.tokenizer = Tokenizer.from_str(first.ready.tokenizer)
+        most = processes or min(PROCESSES, len(os.sched_getaffinity(0)))
+        # A thread has a process for as long as it waits for it: so there are never more processes than threads.
+        self._threads = ThreadPoolExecutor(most, "prompt")
+
+    async def build(self, turns: Sequence[Turn]) -> Built:
+        """The prompt of a conversation, which ends where the answer begins.
+
+        Raises:
+            ContextLengthExceeded: it leaves no room for a single token of answer.
+            PromptFailed: it could not be built, by no fault of its own.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._build, turns)
+
+    async def render(self, turns: Sequence[Turn]) -> str:
+        """The prompt as text, with one placeholder for each picture.
+
+        Raises:
+            PromptFailed: as above.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._render, turns)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in list(self._processes):
+            process.kill()
+
+    def _build(self, turns: Sequence[Turn]) -> Built:
+        parts, pixels = self._ask("prompt", turns)
+        assert isinstance(parts, Parts)
+        return Built(SharedPrompt(parts.token_ids, parts.media, pixels), parts.image_tokens)
+
+    def _render(self, turns: Sequence[Turn]) -> str:
+        text, _ = self._ask("text", turns)
+        assert isinstance(text, str)
+        return text
+
+    def _ask(self, wanted: Literal["prompt", "text"], turns: Sequence[Turn]) -> tuple[Parts | str, MemoryFile | None]:
+        """Have a process do it; if that one dies, another."""
+        job = Job(wanted, tuple((turn.role, tuple(_header(part) for part in turn.parts)) for turn in turns))
+        shown = pictures(turns)
+        rgb = MemoryFile.of(picture.rgb for picture in shown) if shown else None
+        for _ in range(TRIES):
+            try:
+                answer, pixels = self._exchange(job, rgb)
+            except TimeoutError as error:
+                logger.error("a prompt took more than %g s", self._seconds)
+                raise PromptFailed("the prompt took too long") from error
+            except (EOFError, OSError) as error:
+                if self._closed:
+                    raise PromptFailed("the server is stopping") from error
+                logger.error("a prompt process died: %s", error or type(error).__name__)
+            else:
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer, pixels
+        raise PromptFailed("the processes that were to build the prompt died")
+
+    def _exchange(self, job: Job, rgb: MemoryFile | None) -> tuple[Answer, MemoryFile | None]:
+        try:
+            process = self._idle.get_nowait()
+        except queue.Empty:
+            process = self._start()
+        try:
+            answered = process.ask(job, rgb, self._seconds)
+        except BaseException:
+            self._processes.discard(process)
+            raise
+        self._idle.put(process)
+        return answered
+
+    def _start(self) -> "_Process":
+        process = _Process(*self._model)
+        self._processes.add(process)
+        return process
+
+
+class _Process:
+    """One prompt process, which is ready."""
+
+    def __init__(self, model_path: str, max_length: int) -> None:
+        self._process = Forked("omega_server.prompt.worker", model_path, max_length, name="omega-prompt")
+        self._process.start()
+        with self._within(LOADING_SECONDS):
+            first: Ready | Refused = self._process.pipe.recv()
+        if isinstance(first, Refused):
+            raise ModelError(first.message)
+        self.ready = first
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def ask(self, job: Job, rgb: MemoryFile | None, seconds: float) -> tuple[Answer, MemoryFile | None]:
+        """What it answers, and the pixels of that. It is of no more use after any exception.
+
+        Raises:
+            TimeoutError: it took longer, and was killed.
+            EOFError, OSError: it died.
+        """
+        pipe = self._process.pipe
+        with self._within(seconds):
+            pipe.send(job)
+            if rgb is not None:
+                rgb.send(pipe)
+            answer: Answer = pipe.recv()
+            with_pixels = isinstance(answer, Parts) and bool(answer.media)
+            return answer, MemoryFile.receive(pipe) if with_pixels else None
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    @contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        # A process that was killed closes its pipe, and that ends whatever waits for the pipe.
+        late = threading.Timer(seconds, self.kill)
+        late.start()
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            if late.finished.is_set():
+                raise TimeoutError from error
+            self.kill()
+            raise
+        finally:
+            late.cancel()
+
+
+def _header(part: str | Picture) -> str | PictureHeader:
+    return part if isinstance(part, str) else PictureHeader(part.width, part.height)

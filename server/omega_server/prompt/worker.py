@@ -1,0 +1,104 @@
+"""A prompt process: conversations come through its pipe, prompts go back, one at a time.
+
+When the server is gone it ends at once, whatever it is doing.
+"""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+
+import torch
+
+from omega_server.engine.memory_file import MemoryFile
+from omega_server.engine.pixels import share
+from omega_server.media.decode import Picture
+from omega_server.model.checkpoint import ModelError
+from omega_server.prompt.messages import Answer, Job, Parts, PictureHeader, Ready, Refused, Turn
+from omega_server.prompt.processor import Processor
+
+
+def main(model_path: str, max_length: int, pipe: Connection) -> None:
+    """Build prompts until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides what it means
+    threading.Thread(target=_end_with_the_server, name="parent", daemon=True).start()
+    torch.set_num_threads(1)  # several processes share the work, and engines want the cores
+    try:
+        processor = Processor(model_path, max_length)
+    except ModelError as error:
+        pipe.send(Refused(str(error)))
+        return
+    pipe.send(Ready(processor.max_length, processor.vocabulary, processor.tokenizer.to_str()))
+    try:
+        while True:
+            job = pipe.recv()
+            rgb = MemoryFile.receive(pipe) if _has_pictures(job) else None
+            answer, pixels = _work(processor, job, _turns(job, rgb))
+            pipe.send(answer)
+            if pixels is not None:
+                pixels.send(pipe)
+    except (EOFError, OSError):
+        return  # the server is gone, or has given this process up
+
+
+def _end_with_the_server() -> None:
+    server = multiprocessing.parent_process()
+    assert server is not None
+    server.join()
+    os._exit(0)
+
+
+def _has_pictures(job: Job) -> bool:
+    return any(isinstance(part, PictureHeader) for _, parts in job.turns for part in parts)
+
+
+def _turns(job: Job, rgb: MemoryFile | None) -> list[Turn]:
+    data = b"" if rgb is None else rgb.map()[:]
+    shown = _pictures(job, memoryview(data))
+    return [
+        Turn(role, tuple(part if isinstance(part, str) else next(shown) for part in parts)) for role, parts in job.turns
+    ]
+
+
+def _pictures(job: Job, rgb: memoryview) -> Iterator[Picture]:
+    for _, parts in job.turns:
+        for part in parts:
+            if isinstance(part, PictureHeader):
+                size = part.width * part.height * 3
+                yield Picture(part.width, part.height, bytes(rgb[:size]))
+                rgb = rgb[size:]
+
+
+def _work(processor: Processor, job: Job, turns: Sequence[Turn]) -> tuple[Answer, MemoryFile | None]:
+    try:
+        if job.wanted == "text":
+            return processor.render(turns), None
+        prompt, image_tokens = processor.build(turns)
+        shared = share(prompt)
+        return Parts(shared.token_ids, shared.media, image_tokens), shared.pixels
+    except Exception as error:  # noqa: BLE001 - whoever asked gets it, whatever it is
+        return _portable(error), None
+
+
+# Whose exceptions the server's process can read: others may need torch there.
+_READABLE = {"builtins", "jinja2", "omega_server"}
+
+
+def _portable(error: Exception) -> Exception:
+    """The same exception, if it can go through the pipe, else its name and text; with the traceback as a note."""
+    note = "In the prompt process:\n" + traceback.format_exc()
+    if type(error).__module__.partition(".")[0] in _READABLE:
+        try:
+            same: Exception = pickle.loads(pickle.dumps(error))  # noqa: S301 - the bytes are our own
+        except Exception as reason:  # noqa: BLE001 - a class may do anything when it is copied
+            note += f"It cannot be sent as it is: {reason}"
+        else:
+            same.add_note(note)
+            return same
+    other = RuntimeError(f"{type(error).__name__}: {error}")
+    other.add_note(note)
+    return other
