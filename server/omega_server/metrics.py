@@ -106,7 +106,9 @@ class _Engines(Collector):
         waiting = GaugeMetricFamily("omega_num_requests_waiting", "Sequences in the queue.", labels=["engine"])
         cache = GaugeMetricFamily("omega_kv_cache_usage_perc", "Used share of the KV cache, 0 to 1.", labels=["engine"])
         preempted = CounterMetricFamily(
-            "omega_num_preemptions", "Sequences that gave up their part of the KV cache to older ones.", labels=["engine"]
+            "omega_num_preemptions",
+            "Sequences that gave up their part of the KV cache to older ones.",
+            labels=["engine"],
         )
         for engine in self._engines():
             label = [str(engine.index)]
