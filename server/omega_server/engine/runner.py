@@ -17,6 +17,7 @@ from omega_server.engine.kv_cache import KVCache
 from omega_server.engine.request import Prompt
 from omega_server.engine.scheduler import Step
 from omega_server.engine.sequence import Sequence
+from omega_server.model import experts, packed
 
 
 @dataclass(eq=False)
@@ -54,6 +55,9 @@ class Runner:
         self._free_rows: list[int] = []
         self._tables = torch.empty((0, -(-max_length // cache.block_size)), dtype=torch.int64)
         attention.use_in(self._language_model)
+        if device.type == "cpu":
+            packed.use_in(model)
+            experts.use_in(model)
 
     def add(self, sequence: Sequence, prompt: Prompt) -> None:
         """Get ready to run a sequence, which may be known already. Raises what the model raises on a wrong prompt."""
