@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+CRD = ROOT / "crds" / "omegavlmdeployments.yaml"
 
 
 def cluster_tool(*arguments: str) -> str:
@@ -81,6 +84,23 @@ def kubeconfig(cluster: Cluster) -> Path:
 def kubectl(cluster: Cluster) -> Callable[..., str]:
     """``kubectl(*arguments, stdin=None) -> str``."""
     return cluster.kubectl
+
+
+@pytest.fixture(scope="session")
+def install_definition(kubectl: Callable[..., str]) -> Callable[[], None]:
+    """``install_definition()``: applies the CRD of this checkout, and returns when the API server serves it."""
+
+    def install() -> None:
+        kubectl("apply", "--server-side", "--force-conflicts", f"--filename={CRD}")
+        # Not kubectl wait, nor a JSONPath: both fail on a definition so new that its conditions are null.
+        for _ in range(300):
+            conditions = json.loads(kubectl("get", f"--filename={CRD}", "--output=json"))["status"]["conditions"]
+            if any((one["type"], one["status"]) == ("Established", "True") for one in conditions or ()):
+                return
+            time.sleep(0.2)
+        pytest.fail("the API server does not serve the definition after a minute")
+
+    return install
 
 
 @pytest.fixture

@@ -72,12 +72,11 @@ def message(refusal: pytest.ExceptionInfo[Any]) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def definition(kubectl: Kubectl) -> Iterator[None]:
+def definition(kubectl: Kubectl, install_definition: Callable[[], None]) -> Iterator[None]:
     """The CRD of this checkout; it is taken away again if it was not there before."""
     name = f"customresourcedefinition/{PLURAL}.{GROUP}"
     was_there = kubectl("get", name, "--ignore-not-found", "--output=name")
-    kubectl("apply", "--server-side", "--force-conflicts", f"--filename={ROOT / 'crds'}")
-    kubectl("wait", name, "--for=condition=Established", "--timeout=60s")
+    install_definition()
     yield
     if not was_there:
         kubectl("delete", name)

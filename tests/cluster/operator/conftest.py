@@ -76,13 +76,12 @@ class Operator:
 
 
 @pytest.fixture(scope="session")
-def definition(kubectl: Callable[..., str]) -> Iterator[None]:
+def definition(kubectl: Callable[..., str], install_definition: Callable[[], None]) -> Iterator[None]:
     """The CRD; taken away at the end unless it was there before, because a chart may want to own it."""
     name = yaml.safe_load(CRD.read_text())["metadata"]["name"]
     was_there = bool(kubectl("get", "crd", name, "--ignore-not-found", "--output=name"))
     if not was_there:
-        kubectl("apply", "--server-side", "--filename", str(CRD))
-        kubectl("wait", "--for=condition=Established", f"crd/{name}")
+        install_definition()
     yield
     # By now it may have gone with the cluster, or belong to a chart.
     owner_of = "--output=jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}"
