@@ -20,9 +20,9 @@ from omega_server.engine.request import Sampling
 
 _SPAN = 64
 _FEW, _SOME, _MANY = 64, 512, 4096
-"""How many of the largest logits are looked at, first and then; at last it is all."""
-_CPU_ROWS = 8
-"""Rows whose weights are computed together: they fit into a CPU's cache."""
+"""How many of the largest logits are looked at, first and then, if that is much less than all; at last it is all."""
+_CPU_WEIGHTS = 1 << 20
+"""Weights that are computed together: they fit into a CPU's cache."""
 _COLDEST = 1e-6
 """Below this temperature only equal logits share the probability, and float32 can do no more."""
 _BELOW_ONE = 1.0 - 2.0**-53
@@ -82,7 +82,7 @@ class Scores:
             rows: [m]
             temperature: [m, 1]
         """
-        together = _CPU_ROWS if rows.device.type == "cpu" else len(rows)
+        together = max(1, _CPU_WEIGHTS // self.logits.shape[1]) if rows.device.type == "cpu" else len(rows)
         sums = []
         for some, heat in zip(rows.split(together), temperature.float().split(together), strict=True):
             weight = self.logits[some].float()
@@ -141,7 +141,8 @@ class Group:
         self.rows = rows
         self._index = torch.tensor(rows, device=device)
         few, self._of_mass = kind(samplings[0], vocabulary)
-        self._widths = [few, *(width for width in (_SOME, _MANY, vocabulary) if width > few)] if few else []
+        more = [width for width in (_SOME, _MANY) if few < width < vocabulary / 8]
+        self._widths = [few, *more, vocabulary] if few else []
         self._filters = Filters(
             temperature=_column([max(s.temperature, _COLDEST) for s in samplings], device),
             top_k=torch.tensor([[s.top_k] for s in samplings], device=device),

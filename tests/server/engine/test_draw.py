@@ -88,6 +88,17 @@ def test_any_size_of_vocabulary(vocabulary):
     assert Scores(row[None].contiguous()).greedy().item() == row.argmax()
 
 
+@pytest.mark.parametrize("parameters", [{"top_p": 0.05}, {"top_p": 0.3}, {"top_p": 0.9}, {"min_p": 0.02}], ids=str)
+def test_more_are_looked_at_until_they_are_enough(parameters):
+    """Where the draw is among hundreds, thousands or most of a large vocabulary, each token still gets its share."""
+    row = logits(1, 40960, 1.0)[0]
+    s = sampling(**parameters)
+    expected, counts = warped(row, s), drawn(row, s, 100)
+    assert (expected > 0).sum() > 64
+    assert counts[expected == 0].sum() == 0
+    assert (counts - expected * 100).abs().max() <= 1.01
+
+
 @pytest.mark.parametrize("count", [1, 7, 64, 200, 1000, 1024])
 def test_largest_against_a_sort(count):
     """The largest are those of a stable sort, but for ties with the last one."""

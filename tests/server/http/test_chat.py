@@ -226,6 +226,20 @@ def test_logprobs(client: OpenAI) -> None:
     assert ask(client, "hello", max_tokens=1).choices[0].logprobs is None
 
 
+def test_logprobs_as_a_stream(client: OpenAI) -> None:
+    """The stream tells of the same tokens, with the text that they are part of, choice by choice."""
+    asked: Any = {"logprobs": True, "top_logprobs": 1, "n": 2, "max_tokens": 4, "seed": 5, "temperature": 1.0}
+    whole = ask(client, "hello", **asked)
+    told: list[list[Any]] = [[], []]
+    for chunk in ask(client, "hello", **asked, stream=True):
+        for choice in chunk.choices:
+            told[choice.index] += choice.logprobs.content if choice.logprobs else []
+    assert [[item.token for item in some] for some in told] == [
+        [item.token for item in choice.logprobs.content] for choice in whole.choices
+    ]
+    assert all(len(item.top_logprobs) == 1 for some in told for item in some)
+
+
 def test_bias(client: OpenAI) -> None:
     """A banned token does not come."""
     answer = ask(client, shown(uri(circle("red"))), logprobs=True)
