@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from omega_server.engine.pixels import absent, headers
+from omega_server.engine.attach import absent
+from omega_server.engine.pixels import share
 from omega_server.engine.request import Overloaded, PixelsForgotten, Sampling
 
 DRAWN = Sampling(
@@ -43,7 +44,7 @@ def test_an_answer_goes_on_exactly_in_another_engine(dense, dense_cases, run, sa
 
 def unsent(prompt):
     """The prompt as it comes when the router thinks that its pictures are known."""
-    return replace(prompt, media=absent(headers(prompt.media)))
+    return replace(prompt, media=absent(share(prompt).media))
 
 
 def test_a_known_picture_need_not_come_again(dense, dense_cases, run):
