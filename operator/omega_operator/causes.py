@@ -47,8 +47,6 @@ def refusal(resource: OmegaVLMDeployment) -> Cause | None:
             f"{quantization} works in engines of one GPU only: set spec.model.quantization to none, or "
             "spec.gpu.tensorParallel to 1",
         )
-    if gpu.tensor_parallel > 1:
-        return Cause("Unsupported", "this release runs each engine on one GPU: set spec.gpu.tensorParallel to 1")
     return None
 
 

@@ -1,13 +1,18 @@
 """The server's own engine gives the fork's tokens too, all cases at once."""
 
+import asyncio
 import time
 
 import pytest
 import torch
 
+from omega_schema.resource import Batching
+from omega_schema.server_config import BootConfig
 from omega_server.engine.engine import Engine, EngineLimits
 from omega_server.engine.request import Medium, Prompt, Sampling
+from omega_server.engine.router import Router
 from omega_server.model import loader
+from omega_server.model.convert import convert
 
 
 def prompt_of(checkpoint, case) -> Prompt:
@@ -44,3 +49,31 @@ def test_the_engine_gives_the_forks_tokens(checkpoints, recordings, family):
         for index, token in engine.step():
             answers[cases[index].name].append(token.id)
     assert answers == {case.name: case.tokens for case in cases}
+
+
+async def test_two_processes_give_the_forks_tokens(checkpoints, recordings, tmp_path, monkeypatch):
+    """So do two processes that share the mixture of experts, converted."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    checkpoint = checkpoints["omega17_vl_exp"]
+    convert([str(checkpoint.path), str(tmp_path / "converted")])
+    boot = BootConfig(
+        model_path=str(tmp_path / "converted"),
+        model_name="omega",
+        max_length=512,
+        device="cpu",
+        dtype="float32",
+        gpu_count=2,
+        tensor_parallel=2,
+    )
+    router = Router(boot, Batching())
+    await router.start()
+
+    async def answer(case):
+        sampling = Sampling(max_tokens=len(case.tokens))
+        return [token.id async for token in router.generate(prompt_of(checkpoint, case), sampling)]
+
+    try:
+        cases = [case for case in recordings if case.family == "omega17_vl_exp"]
+        assert await asyncio.gather(*(answer(case) for case in cases)) == [case.tokens for case in cases]
+    finally:
+        await router.stop()

@@ -102,11 +102,11 @@ def test_ready_is_healthy(lua: str, script: str) -> None:
 
 def test_stalled_is_degraded_and_says_what_to_do(lua: str, script: str) -> None:
     """A cause, or a resource that cannot be read: Degraded, with the operator's words."""
-    wanted = resource(gpu={"count": 4, "tensorParallel": 2})
+    wanted = resource(gpu={"count": 4, "tensorParallel": 2}, model={"source": "path:///model", "quantization": "int8"})
     found = status(wanted, Observed(), causes.refusal(wanted), {}, NOW)
     health, message = judge(lua, script, 3, found)
     assert (health, message.startswith("Unsupported: ")) == ("Degraded", True)
-    assert "set spec.gpu.tensorParallel to 1" in message
+    assert "spec.gpu.tensorParallel to 1" in message
     assert judge(lua, script, 7, invalid(7, "spec.gpu.count: must be of type integer", found, NOW))[0] == "Degraded"
 
 

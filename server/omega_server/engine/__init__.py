@@ -5,6 +5,7 @@ On the data path this package stands between the prompt and the completion. It k
     request        what goes in (Prompt, Sampling) and comes out (Token), and the errors
     router         the front end in the server's process: chooses an engine, restarts a dead one
     worker         the process of one engine, and the messages between it and the router
+    group          several processes that are one engine
     engine         the loop of one engine: schedule, run, sample, commit
     sequence       one request inside the engine          (no tensors)
     scheduler      what runs in the next step             (pure, no tensors)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from omega_server.engine import memory
 from omega_server.engine.block_manager import BlockManager
@@ -75,7 +76,7 @@ class EngineLimits:
         text = model.config.text_config
         device = model.device
         max_length = min(max_length, text.max_position_embeddings)
-        block = bytes_per_block(block_size=BLOCK_SIZE, **_cache_shape(model))
+        block = bytes_per_block(block_size=BLOCK_SIZE, **cache_shape(model))
         longest = -(-max_length // BLOCK_SIZE) * block
         budget = memory.kv_cache_bytes(device, engines, longest * max_batch_size)
         on_gpu = device.type == "cuda"
@@ -102,7 +103,7 @@ class Engine:
         self.placeholders = Placeholders(
             config.image_token_id, config.video_token_id, config.vision_config.spatial_merge_size
         )
-        self.cache = KVCache(blocks=limits.blocks, block_size=BLOCK_SIZE, device=model.device, **_cache_shape(model))
+        self.cache = KVCache(blocks=limits.blocks, block_size=BLOCK_SIZE, device=model.device, **cache_shape(model))
         self.blocks = BlockManager(limits.blocks, BLOCK_SIZE)
         self.scheduler = Scheduler(self.blocks, limits.scheduling)
         self.vision = Vision(
@@ -303,12 +304,16 @@ class Engine:
             torch.cuda.synchronize(self._device)
 
 
-def _cache_shape(model: Any) -> dict[str, Any]:
+def cache_shape(model: Any) -> dict[str, Any]:
+    """Layers, heads, head_dim and dtype of the KV cache that a model needs, or this process's part of it (group.py)."""
     text = model.config.text_config
     attention = model.model.language_model.layers[0].self_attn
+    weight = attention.k_proj.weight
+    if isinstance(weight, DTensor):
+        weight = weight.to_local()  # its own shape is that of all parts together
     return {
         "layers": text.num_hidden_layers,
-        "heads": attention.k_proj.weight.shape[0] // attention.head_dim,
+        "heads": weight.shape[0] // attention.head_dim,
         "head_dim": attention.head_dim,
         "dtype": model.dtype,
     }

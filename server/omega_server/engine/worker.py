@@ -20,6 +20,7 @@ from omega_schema.server_config import BootConfig
 from omega_server.engine import memory
 from omega_server.engine.attach import absent, attach
 from omega_server.engine.engine import Engine, EngineLimits
+from omega_server.engine.group import Group, Seat
 from omega_server.engine.memory_file import MemoryFile
 from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Stop, Submit, Update, WorkerConfig
 from omega_server.engine.request import EngineError, Prompt, Token
@@ -34,13 +35,16 @@ def main(config: WorkerConfig, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the router decides what it means
     logging.basicConfig(level=config.log_level, format=f"%(asctime)s %(levelname)s engine {config.index}: %(message)s")
     boot = config.boot
+    group = None
+    if boot.tensor_parallel > 1:  # before this process has a second thread, for it forks
+        group = Group(Seat(boot, config.index, 0, _threads(boot), config.log_level), pipe)
     torch.set_num_threads(_threads(boot))
     torch.set_num_interop_threads(1)
     inbox: queue.SimpleQueue[Submit | Abort | Update | Stop] = queue.SimpleQueue()
     attached: dict[int, Prompt] = {}
     threading.Thread(target=_read, args=(pipe, inbox, attached), name="pipe", daemon=True).start()
     try:
-        engine = _engine(config)
+        engine = _engine(config, group)
     except checkpoint.ModelError as error:
         pipe.send(Refused(str(error)))
         return
@@ -48,25 +52,36 @@ def main(config: WorkerConfig, pipe: Connection) -> None:
 
 
 def _threads(boot: BootConfig) -> int:
-    """Threads of torch on the CPU: this engine's part of the cores, or what OMP_NUM_THREADS says."""
+    """Threads of torch on the CPU: this process's part of the cores, or what OMP_NUM_THREADS says."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > 0:
         return int(asked)
-    return max(1, memory.cpu_cores() // boot.engines) if boot.device == "cpu" else 1
+    return max(1, memory.cpu_cores() // _processes(boot)) if boot.device == "cpu" else 1
 
 
-def _engine(config: WorkerConfig) -> Engine:
+def _processes(boot: BootConfig) -> int:
+    """Processes of all engines, which share the CPU and its memory."""
+    return boot.engines * boot.tensor_parallel
+
+
+def _engine(config: WorkerConfig, group: Group | None) -> Engine:
     boot = config.boot
-    device = f"cuda:{config.index}" if boot.device == "cuda" else "cpu"
-    model = loader.load(boot.model_path, boot.dtype, device, boot.quantization)
+    if group is not None:
+        model = group.load()
+    else:
+        device = f"cuda:{config.index}" if boot.device == "cuda" else "cpu"
+        model = loader.load(boot.model_path, boot.dtype, device, boot.quantization)
     limits = EngineLimits.of(
         model,
         max_length=boot.max_length,
         max_batch_size=config.limits.max_batch_size,
         batch_timeout=config.limits.batch_timeout,
-        engines=boot.engines,
+        engines=_processes(boot),
     )
-    return Engine(model, limits, time.monotonic)
+    engine = Engine(model, limits, time.monotonic)
+    if group is not None:
+        group.lead(model.model.language_model, engine.cache)
+    return engine
 
 
 def _read(

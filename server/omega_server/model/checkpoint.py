@@ -12,6 +12,9 @@ SUPPORTED = {
 }
 """Model types of config.json, and their architectures."""
 
+EXPERTS = ("qwen3_vl_moe", "omega17_vl_exp")
+"""Those of them that are mixtures of experts."""
+
 DTYPES = ("bfloat16", "float16", "float32")
 """What weights may be converted to."""
 
@@ -40,8 +43,6 @@ def check(model_path: str, *, dtype: str, quantization: str = "none", tensor_par
             f"quantization {quantization} works in engines of one GPU only, and each is to have {tensor_parallel}: "
             "use quantization none, or tensor parallelism 1"
         )
-    if tensor_parallel != 1:
-        raise ModelError(f"tensor parallelism over {tensor_parallel} GPUs is not supported yet: use 1")
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype} is unknown: use one of {', '.join(DTYPES)}")
     config = _config(Path(model_path))
@@ -57,7 +58,36 @@ def check(model_path: str, *, dtype: str, quantization: str = "none", tensor_par
         raise ModelError(
             f"the model at {model_path} has no weights: there is no *.safetensors file beside its config.json"
         )
+    if tensor_parallel > 1:
+        _check_parts(Path(model_path), config, tensor_parallel)
     return found
+
+
+def _check_parts(path: Path, config: dict[str, Any], parts: int) -> None:
+    """Raise ModelError if a model cannot be cut into so many parts (shards.py)."""
+    experts = config["model_type"] in EXPERTS
+    text = config.get("text_config", {})
+    names = ["num_attention_heads", "num_key_value_heads", "moe_intermediate_size" if experts else "intermediate_size"]
+    widths = {name: text.get(name) for name in names}
+    if not all(isinstance(width, int) and width % parts == 0 for width in widths.values()):
+        raise ModelError(
+            f"the model at {path} cannot be divided among {parts} GPUs, by these sizes in its config.json: "
+            f"{', '.join(f'{name} {width}' for name, width in widths.items())}; "
+            "use a tensor parallelism that divides them all"
+        )
+    if experts:
+        # Only here: it needs numpy, which nobody else of those who check needs.
+        from omega_server.model.convert import ConvertError, has_model_layout  # noqa: PLC0415
+
+        try:
+            ready = has_model_layout(path)
+        except ConvertError as error:
+            raise ModelError(str(error)) from None
+        if not ready:
+            raise ModelError(
+                f"the model at {path} must be converted for tensor parallelism, once: "
+                "run omega-server convert, and serve the copy that it makes"
+            )
 
 
 def model_type(path: Path) -> str:

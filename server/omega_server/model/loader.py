@@ -17,7 +17,7 @@ from omega_server.model.checkpoint import ModelError, check, model_type
 logger = logging.getLogger(__name__)
 
 
-def load(model_path: str, dtype: str, device: str, quantization: str = "none") -> Any:
+def load(model_path: str, dtype: str, device: str, quantization: str = "none", *, tensor_parallel: int = 1) -> Any:
     """Load a model for inference.
 
     Args:
@@ -25,6 +25,7 @@ def load(model_path: str, dtype: str, device: str, quantization: str = "none") -
         dtype: bfloat16, float16 or float32; the weights are converted.
         device: cpu, cuda, or cuda:N.
         quantization: none, int8 or int4, of the language model's weights; what that saves is logged.
+        tensor_parallel: processes that share the model (shards.py): this one gets its part, on its own device.
 
     Returns:
         a transformers model, in eval mode, on the device, with its Qwen3-VL parts at `.model.visual`,
@@ -33,13 +34,13 @@ def load(model_path: str, dtype: str, device: str, quantization: str = "none") -
     Raises:
         ModelError: see `check`, or there is no such device, or the weights cannot be read or do not belong to the config.
     """
-    check(model_path, dtype=dtype, quantization=quantization)
+    check(model_path, dtype=dtype, quantization=quantization, tensor_parallel=tensor_parallel)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError("device cuda was asked for, but no CUDA GPU is visible here: use device cpu, or add a GPU")
     from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.utils import logging as transformers_logging
 
-    from omega_server.model import omega, quantize
+    from omega_server.model import omega, quantize, shards
 
     omega.register()
     transformers_logging.disable_progress_bar()
@@ -49,7 +50,8 @@ def load(model_path: str, dtype: str, device: str, quantization: str = "none") -
             model_path,
             config=config,
             dtype=getattr(torch, dtype),
-            device_map=device if device != "cpu" else None,
+            device_map=device if device != "cpu" and tensor_parallel == 1 else None,
+            distributed_config=shards.shard(config, tensor_parallel) if tensor_parallel > 1 else None,
             quantization_config=None if quantization == "none" else quantize.Quantization(quantization, device),
             local_files_only=True,
             output_loading_info=True,

@@ -104,13 +104,12 @@ async def test_quota(world: Any, stand_in: str) -> None:
 
 async def test_what_this_release_cannot_do(world: Any) -> None:
     """Refused by name, and nothing is made for it."""
-    await world.create(gpu={"count": 4, "tensorParallel": 2})
+    model = {"source": "path:///model", "quantization": "int8"}
+    await world.create(gpu={"count": 4, "tensorParallel": 2}, model=model)
     stalled = await world.until_condition("Stalled", "True", "Unsupported")
     assert "spec.gpu.tensorParallel" in stalled["message"]
     assert await world.children() == {}
-    await world.patch(RESOURCE, "vl", {"spec": {"model": {"quantization": "int8"}}})
-    await world.until_condition("Stalled", "True", "Unsupported")
-    await world.patch(RESOURCE, "vl", {"spec": {"gpu": {"count": 1, "tensorParallel": 1}}})
+    await world.patch(RESOURCE, "vl", {"spec": {"model": {"quantization": "none"}}})
     await world.until_condition("Ready", "True", "ScaledToZero")
 
 

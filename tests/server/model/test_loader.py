@@ -10,7 +10,9 @@ import torch
 from omega_server.model.checkpoint import ModelError, check
 from omega_server.model.loader import load, load_processor
 
-DEMO = Path(__file__).parents[3] / "demo" / "model"
+ROOT = Path(__file__).parents[3]
+DEMO = ROOT / "demo" / "model"
+FORK = ROOT / "tests" / "oracle" / "checkpoints" / "omega17_vl_exp"
 
 
 def copy(tmp_path, **config):
@@ -75,7 +77,7 @@ def test_weights_that_are_missing_or_damaged(tmp_path, damage):
             {"quantization": "int8", "tensor_parallel": 2},
             "int8 works in engines of one GPU only, and each is to have 2",
         ),
-        ({"tensor_parallel": 2}, "over 2 GPUs is not supported"),
+        ({"tensor_parallel": 3}, "divided among 3 GPUs, .* num_attention_heads 4, .*; use a tensor parallelism that"),
         ({"dtype": "float8"}, "dtype float8 is unknown"),
     ],
 )
@@ -94,6 +96,18 @@ def test_a_checkpoint_that_is_quantized_already(tmp_path, where):
     with pytest.raises(ModelError, match="is quantized as it is: use quantization none"):
         check(str(path), dtype="float32", quantization="int4")
     assert check(str(path), dtype="float32") == "qwen3_vl"
+
+
+def test_what_tensor_parallelism_needs(tmp_path):
+    """Sizes that the GPUs divide, in config.json itself, and experts in the layout that convert makes."""
+    check(str(DEMO), dtype="float32", tensor_parallel=2)
+    check(str(DEMO.with_name("model-moe")), dtype="float32", tensor_parallel=2)
+    with pytest.raises(ModelError, match="num_key_value_heads 2, moe_intermediate_size 160;"):
+        check(str(DEMO.with_name("model-moe")), dtype="float32", tensor_parallel=4)
+    with pytest.raises(ModelError, match="num_key_value_heads None"):
+        check(str(copy(tmp_path, text_config={})), dtype="float32", tensor_parallel=2)
+    with pytest.raises(ModelError, match="must be converted for tensor parallelism, once: run omega-server convert"):
+        check(str(FORK), dtype="float32", tensor_parallel=2)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
