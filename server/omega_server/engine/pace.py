@@ -1,11 +1,12 @@
 """How many tokens of prompts a step may take while answers are running, learnt from how long steps take.
 
 Who reads a running answer notices how long a step lasts. So a step with prompts may last `STRETCH` times as long as one with
-answers alone; what that is in tokens depends on the machine, the model and the batch. Pure: the engine tells it the times.
+answers alone, and longer only if more wait for their first token than for their next, as after a rush. What that is in
+tokens depends on the machine, the model and the batch. Pure: the engine tells it the times.
 """
 
 STRETCH = 2.0
-_FEWEST = 16  # tokens, so that prompts go on whatever the times say
+_FEWEST = 32  # tokens, so that prompts go on whatever the times say
 _REFRESH = 16  # steps with prompts, after which one without shows again what answers alone cost
 _NEWEST = 0.3  # the weight of the newest time in a mean
 
@@ -18,15 +19,25 @@ class Pace:
         self._token: float | None = None
         self._mixed = 0
 
-    def tokens(self, most: int) -> int:
-        """Tokens of prompts, up to `most`, that the next step with answers may take; 0 to learn what it costs without."""
-        if self._token is None:
+    def tokens(self, answers: int, prompts: int, most: int) -> int:
+        """How many tokens of prompts the next step may take.
+
+        Args:
+            answers: that get a token in it.
+            prompts: that could be computed now.
+            most: tokens of prompts that it has room for.
+
+        Returns:
+            at most `most`; 0 to learn what answers cost alone.
+        """
+        if not answers or self._token is None:
             return most
         if self._alone is None or self._mixed >= _REFRESH:
             return 0
-        if self._token * most <= (STRETCH - 1) * self._alone:
+        seconds = (STRETCH - 1) * self._alone * max(1.0, prompts / answers)
+        if self._token * most <= seconds:
             return most
-        return min(most, max(_FEWEST, int((STRETCH - 1) * self._alone / self._token)))
+        return min(most, max(_FEWEST, int(seconds / self._token)))
 
     def learn(self, answers: int, tokens: int, seconds: float) -> None:
         """Take note of a step.

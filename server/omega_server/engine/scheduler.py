@@ -143,18 +143,15 @@ class Scheduler:
             # Without blocks, an older one has just preempted it.
             if sequence.blocks and self._grow(sequence)
         ]
+        prompts = [s for s in self.running if not s.decoding and s.runnable_end > s.computed]
+        room = max(self.limits.token_budget - len(decodes), self.limits.token_budget // 4, 1)
+        budget = self.pace.tokens(len(decodes), len(prompts), room)
         prefills = []
-        budget = max(self.limits.token_budget - len(decodes), self.limits.token_budget // 4, 1)
-        if decodes:
-            budget = self.pace.tokens(budget)
-        for sequence in self.running:
-            if budget == 0:
-                break
-            if not sequence.decoding:
-                end = min(sequence.runnable_end, sequence.computed + budget)
-                if end > sequence.computed:
-                    prefills.append(Chunk(sequence, sequence.computed, end, samples=end == len(sequence)))
-                    budget -= end - sequence.computed
+        for sequence in prompts:
+            end = min(sequence.runnable_end, sequence.computed + budget)
+            if end > sequence.computed:
+                prefills.append(Chunk(sequence, sequence.computed, end, samples=end == len(sequence)))
+                budget -= end - sequence.computed
         return Step(tuple(decodes), tuple(prefills))
 
     def commit(self, step: Step, tokens: Mapping[int, int], stops: Mapping[int, bool]) -> dict[int, FinishReason]:

@@ -14,9 +14,9 @@ class Machine:
         self.fixed, self.token, self.noise = fixed, token, noise
         self.dice = random.Random(1)
 
-    def run(self, pace, answers, most):
+    def run(self, pace, answers, most, prompts=1):
         """One step; returns how many tokens of prompts were in it."""
-        tokens = pace.tokens(most) if answers else most
+        tokens = pace.tokens(answers, prompts, most)
         seconds = (self.fixed + self.token * tokens) * (1 + self.noise * self.dice.random())
         pace.learn(answers, tokens, seconds)
         return tokens
@@ -36,7 +36,7 @@ def test_a_step_with_prompts_lasts_as_long_as_it_may(fixed, token):
 def test_the_first_answers_show_what_they_cost_alone():
     """As soon as it is known what a prompt costs, one step goes without, and then prompts go on at once."""
     pace, machine = Pace(), Machine(0.01, 0.0001)
-    assert pace.tokens(512) == 512
+    assert pace.tokens(1, 1, 512) == 512
     machine.run(pace, 0, 512)
     assert machine.run(pace, 1, 512) == 0
     assert machine.run(pace, 1, 512) > 0
@@ -51,6 +51,15 @@ def test_a_batch_that_has_grown_gives_prompts_more_room():
     many = [machine.run(pace, 32, 512) for _ in range(120)]
     assert many[-1] > 2 * few
     assert 0 < many.count(0) < 12
+
+
+def test_in_a_rush_prompts_come_first():
+    """When four times as many wait for their first token as for their next, a step may grow by four times as much."""
+    pace, machine = Pace(), Machine(0.05, 0.001)
+    machine.run(pace, 0, 512)
+    taken = {prompts: max([machine.run(pace, 4, 512, prompts) for _ in range(60)][30:]) for prompts in (1, 4, 16)}
+    assert taken[1] == taken[4] > 0
+    assert taken[16] == pytest.approx(4 * taken[4], rel=0.1)
 
 
 def test_prompts_always_go_on():
