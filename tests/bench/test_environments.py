@@ -53,8 +53,9 @@ def test_a_full_disk_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert not environments.path_of("vllm").exists()
 
 
-def test_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its packages are for one kind of machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     with pytest.raises(NoEnvironment, match="Linux on x86-64 only"):
         environments.make("vllm")

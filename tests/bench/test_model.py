@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from bench import model
@@ -16,7 +17,7 @@ from omega_server.model.loader import load, load_processor
 TINY = replace(
     MOE,
     name="tiny",
-    text=MOE.text | {"hidden_size": 64, "num_hidden_layers": 2, "num_experts": 4, "moe_intermediate_size": 32},
+    text=MOE.text | {"hidden_size": 64, "num_hidden_layers": 2, "num_experts": 4, "moe_intermediate_size": 48},
     vision={"hidden_size": 32, "depth": 2, "num_heads": 2, "intermediate_size": 64, "deepstack_visual_indexes": [0]},
 )
 
@@ -39,6 +40,16 @@ def test_repeatable(tiny: Path, tmp_path: Path) -> None:
     """The same shape gives the same weights."""
     again = model.make(TINY, tmp_path)
     assert (again / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
+
+
+def test_experts_lie_as_in_released_files(tiny: Path) -> None:
+    """[experts, in, out] in the file, whichever way transformers keeps them: vLLM reads no other layout."""
+    hidden, experts, inner = (TINY.text[name] for name in ("hidden_size", "num_experts", "moe_intermediate_size"))
+    stored = load_file(tiny / "model.safetensors")
+    gate_up = stored["model.language_model.layers.0.mlp.experts.gate_up_proj"]
+    assert gate_up.shape == (experts, hidden, 2 * inner)
+    loaded = load(str(tiny), "float32", "cpu").model.language_model.layers[0].mlp.experts
+    assert torch.equal(loaded.gate_up_proj.data, gate_up.transpose(1, 2))
 
 
 def test_answers_never_end_and_can_always_be_shown(tiny: Path) -> None:

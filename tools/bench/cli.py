@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.what == "gpu":
         return gpu.main(options.out)
+    # Systems are ended when this process is, however that comes.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return _cpu(options, "make bench" if not arguments else "tools/bench " + shlex.join(arguments))
     except RuntimeError as error:

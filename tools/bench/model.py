@@ -128,6 +128,7 @@ def _write(shape: Shape, path: Path) -> None:
     """The checkpoint itself. transformers and torch cost seconds, which whoever finds it there need not pay."""
     import torch
     import transformers
+    from safetensors.torch import save_file
 
     config = _config(shape)
     transformers.utils.logging.disable_progress_bar()
@@ -140,13 +141,23 @@ def _write(shape: Shape, path: Path) -> None:
     said = torch.zeros(shape.text["vocab_size"], 1, dtype=torch.bool)
     said[speakable(Tokenizer.from_file(str(DEMO / "tokenizer.json")))] = True
     model.lm_head.weight.data *= said
-    model.save_pretrained(path)
+    save_file(_released(model.state_dict()), path / "model.safetensors", {"format": "pt"})
+    model.config.save_pretrained(path)
+    model.generation_config.save_pretrained(path)
     for name in COPIED:
         shutil.copy(DEMO / name, path / name)
     processor = json.loads((DEMO / "processor_config.json").read_text())
     # As large as Qwen3-VL has it at least, and Full HD as it is, in multiples of 32 pixels.
     processor["image_processor"]["size"] = {"shortest_edge": 256 * 256, "longest_edge": 1920 * 1088}
     (path / "processor_config.json").write_text(json.dumps(processor, indent=2))
+
+
+def _released(weights: dict[str, Any]) -> dict[str, Any]:
+    """Weights in the layout of Qwen's released files, which all systems read: experts as [experts, in, out]."""
+    return {
+        name: (weight.transpose(1, 2) if ".mlp.experts." in name else weight).contiguous()
+        for name, weight in weights.items()
+    }
 
 
 def _config(shape: Shape) -> dict[str, Any]:

@@ -216,15 +216,9 @@ def vllm_cpu(setup: Setup) -> Server:
     """
     path = environments.make("vllm")
     port = free_port()
-    command: list[str | Path] = [
-        path / "bin" / "vllm",
-        "serve",
-        setup.model,
-        "--served-model-name",
-        MODEL_ID,
-        "--dtype",
-        "float32",
-    ]
+    # Its command `vllm` looks for a package of that name, and ends: on the CPU it has another.
+    command: list[str | Path] = [path / "bin" / "python", "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", setup.model, "--served-model-name", MODEL_ID, "--dtype", "float32"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", str(MAX_LENGTH), "--max-num-seqs", "64"]
     environ = setup.environ(
         VLLM_CPU_KVCACHE_SPACE="2",  # GiB; by default it takes most of the machine
