@@ -44,7 +44,7 @@ class Size:
 
 
 SIZES = {
-    "small": Size(words=(8, 80), sides=(160, 384), short=(16, 48), long=(96, 160)),
+    "small": Size(words=(8, 48), sides=(160, 320), short=(8, 24), long=(64, 96)),
     "medium": Size(words=(16, 320), sides=(320, 960), short=(32, 128), long=(256, 512)),
 }
 
