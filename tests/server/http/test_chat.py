@@ -1,9 +1,11 @@
 """Chat as OpenAI's own client does it, with pictures, whole and as a stream."""
 
+import asyncio
 import base64
 import json
 from typing import Any
 
+import httpx
 import pytest
 from demo_server import KEY, ROOT, Configured, circle, shown, uri
 from openai import APIStatusError, AsyncOpenAI, NotFoundError, OpenAI
@@ -113,6 +115,31 @@ def test_choices(client: OpenAI) -> None:
     assert texts == [choice.message.content for choice in second.choices]
     alone = ask(client, "hello", extra_body=extra, **{**many, "n": 1})
     assert alone.choices[0].message.content == texts[0]
+
+
+async def test_seeds_do_not_depend_on_the_company(server: Configured) -> None:
+    """Random answers with seeds are the same one after the other and all at once, beside others without."""
+    fields: list[dict[str, Any]] = [
+        {"seed": 1, "temperature": 1.2, "top_k": 0},
+        {"seed": 1, "temperature": 1.2, "top_k": 5, "repetition_penalty": 1.3},
+        {"seed": 2, "temperature": 0.9, "top_p": 0.8},
+        {"seed": 3, "temperature": 1.5, "min_p": 0.05, "n": 2},
+        {"seed": 4, "temperature": 1.0, "frequency_penalty": 0.5, "logit_bias": {"300": 2}},
+        {"temperature": 0},
+    ]
+    async with httpx.AsyncClient(
+        base_url=server.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=120
+    ) as client:
+
+        async def texts(**more: Any) -> list[str]:
+            body = {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 12, "ignore_eos": True}
+            response = await client.post("/v1/chat/completions", json=body | more)
+            return [choice["message"]["content"] for choice in response.json()["choices"]]
+
+        alone = [await texts(**some) for some in fields]
+        others = [texts(temperature=1.5) for _ in range(6)]
+        together = await asyncio.gather(*(texts(**some) for some in fields), *others)
+        assert together[: len(fields)] == alone
 
 
 def test_choices_as_a_stream(client: OpenAI) -> None:
