@@ -223,7 +223,8 @@ def vllm_cpu(setup: Setup) -> Server:
     environ = setup.environ(
         VLLM_CPU_KVCACHE_SPACE="2",  # GiB; by default it takes most of the machine
         VLLM_CPU_OMP_THREADS_BIND="nobind",  # as for everybody else: other work on the machine may be where it is
-        VLLM_CACHE_ROOT=str(environments.cache() / "vllm"),
+        # What it compiled for one thread is not what it would compile for two.
+        VLLM_CACHE_ROOT=str(environments.cache() / "vllm" / f"threads-{setup.threads}"),
         VLLM_NO_USAGE_STATS="1",
     )
     return _server(command, environ, setup.logs / "vllm-cpu.log", port, ready="/health")
