@@ -6,7 +6,6 @@ from omega_server.engine import request as engine_request
 from omega_server.media.errors import MediaError
 from omega_server.wire.errors import problem_of
 
-
 TOLD = set(engine_request.EngineError.__subclasses__()) - {engine_request.PixelsForgotten}  # which ends in the router
 
 
