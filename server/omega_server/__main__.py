@@ -71,7 +71,8 @@ def _download(arguments: Sequence[str]) -> int:
 
 
 def _convert(arguments: Sequence[str]) -> int:
-    from omega_server.model.convert import ConvertError, convert  # noqa: PLC0415
+    from omega_server.model.convert import convert  # noqa: PLC0415
+    from omega_server.model.experts_layout import ConvertError  # noqa: PLC0415
 
     try:
         print(convert(arguments))

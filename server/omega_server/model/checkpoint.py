@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from omega_server.model.experts_layout import ConvertError, has_model_layout
+
 SUPPORTED = {
     "qwen3_vl": "Qwen3VLForConditionalGeneration",
     "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration",
@@ -76,9 +78,6 @@ def _check_parts(path: Path, config: dict[str, Any], parts: int) -> None:
             "use a tensor parallelism that divides them all"
         )
     if experts:
-        # Only here: it needs numpy, which nobody else of those who check needs.
-        from omega_server.model.convert import ConvertError, has_model_layout  # noqa: PLC0415
-
         try:
             ready = has_model_layout(path)
         except ConvertError as error:

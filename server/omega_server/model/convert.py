@@ -20,25 +20,19 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-MODEL_LAYOUT = "transformers-5"
-"""What `text_config.experts_layout` says when the experts lie in the file as the model holds them."""
+from omega_server.model.experts_layout import (
+    EXPERTS,
+    MARKED,
+    MODEL_LAYOUT,
+    ConvertError,
+    has_model_layout,
+    is_marked,
+    read_config,
+    read_table,
+    weights_of,
+)
 
-_EXPERTS = ("mlp.experts.gate_up_proj", "mlp.experts.down_proj")
-_MARKED = "omega17_vl_exp"  # the shapes of an official checkpoint are enough for its class
-_FAMILIES = ("qwen3_vl_moe", _MARKED)
 _MEBIBYTE = 1 << 20
-
-
-class ConvertError(Exception):
-    """A checkpoint was not converted. The text is one line that says what to do.
-
-    Attributes:
-        code: exit code: 2 if asking again is useless, 1 if it may help.
-    """
-
-    def __init__(self, message: str, code: int = 2) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,9 +58,9 @@ def convert(argv: Sequence[str]) -> str:
     parser.add_argument("target", type=Path, metavar="TARGET", help="directory to make; it must not exist, or be empty")
     options = parser.parse_args(argv)
     source, target = options.source, options.target
-    config = _config(source)
+    config = read_config(source)
     turned = has_model_layout(source)
-    if turned and (_marked(config) or config["model_type"] != _MARKED):
+    if turned and (is_marked(config) or config["model_type"] != MARKED):
         raise ConvertError(f"{source} has the layout of transformers 5 already: serve it as it is")
     if config.get("quantization_config"):
         raise ConvertError(f"{source} is quantized: convert the checkpoint that it was made from")
@@ -81,66 +75,6 @@ def convert(argv: Sequence[str]) -> str:
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # there is none after the rename
     return f"{source} is in {target} in the layout of transformers 5 ({weights} weights turned, {size / _MEBIBYTE:.0f} MiB)"
-
-
-def has_model_layout(path: Path) -> bool:
-    """Whether the experts lie in a checkpoint's files as transformers 5 has them: by its mark, or else by their shapes.
-
-    A square weight says nothing. But only one of gate_up and down can be square, and the other one speaks for it.
-
-    Raises:
-        ConvertError: it has no experts, or weights that fit neither layout.
-    """
-    config = _config(path)
-    if _marked(config):
-        return True
-    text = config["text_config"]
-    hidden, inner = text["hidden_size"], text["moe_intermediate_size"]
-    shapes = {_EXPERTS[0]: [2 * inner, hidden], _EXPERTS[1]: [hidden, inner]}
-    found = set()
-    for file in sorted(path.glob("*.safetensors")):
-        for name, entry in _table(file)[0].items():
-            if not name.endswith(_EXPERTS):
-                continue
-            shape, expected = entry["shape"][1:], shapes[name[name.index("mlp.experts.") :]]
-            if shape not in (expected, expected[::-1]):
-                raise ConvertError(
-                    f"{name} of {path} has the shape {entry['shape']}, which config.json does not explain"
-                )
-            if expected[0] != expected[1]:
-                found.add(shape == expected)
-    if not found:
-        raise ConvertError(f"{path} has no weights of experts in its *.safetensors files")
-    if len(found) > 1:
-        raise ConvertError(
-            f"{path} has some experts in the layout of transformers 4 and some in that of transformers 5"
-        )
-    return found.pop()
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """config.json of a checkpoint that has experts."""
-    try:
-        config: dict[str, Any] = json.loads((path / "config.json").read_bytes())
-        family, sizes = config["model_type"], config["text_config"].keys()
-    except OSError:
-        raise ConvertError(f"{path} is not a checkpoint: it is no directory with a config.json") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ConvertError(f"{path} is not a checkpoint of a vision-language model, by its config.json") from None
-    if family not in _FAMILIES:
-        raise ConvertError(
-            f"{path} is of type {family!r}; convertible are {' and '.join(_FAMILIES)}, which have experts"
-        )
-    if not {"hidden_size", "moe_intermediate_size"} <= sizes:
-        raise ConvertError(f"{path} has no hidden_size or no moe_intermediate_size in its config.json: fetch it again")
-    return config
-
-
-def _marked(config: dict[str, Any]) -> bool:
-    mark = config["text_config"].get("experts_layout")
-    if mark not in (None, MODEL_LAYOUT):
-        raise ConvertError(f"experts_layout is {mark!r} in config.json, but can only be {MODEL_LAYOUT!r} or absent")
-    return mark is not None
 
 
 def _check_target(source: Path, target: Path, size: int) -> None:
@@ -175,7 +109,7 @@ def _write(source: Path, target: Path, config: dict[str, Any], *, turn: bool) ->
             turned += _turn(file, copy)
         else:
             shutil.copyfile(file, copy)
-    if config["model_type"] == _MARKED:
+    if config["model_type"] == MARKED:
         config["text_config"]["experts_layout"] = MODEL_LAYOUT
         (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     return turned
@@ -183,8 +117,8 @@ def _write(source: Path, target: Path, config: dict[str, Any], *, turn: bool) ->
 
 def _turn(source: Path, target: Path) -> int:
     """Copy a safetensors file with the last two dimensions of each weight of experts swapped; returns their number."""
-    table, start = _table(source)
-    experts = {name for name in table if name.endswith(_EXPERTS)}
+    table, start = read_table(source)
+    experts = {name for name in table if name.endswith(EXPERTS)}
     swapped = {
         name: entry | {"shape": [entry["shape"][0], *entry["shape"][:0:-1]]} if name in experts else entry
         for name, entry in table.items()
@@ -194,7 +128,7 @@ def _turn(source: Path, target: Path) -> int:
     with source.open("rb") as old, target.open("wb") as new:
         new.write(len(text).to_bytes(8, "little") + text)
         old.seek(start)
-        for name, entry in sorted(_weights(table), key=lambda item: item[1]["data_offsets"]):
+        for name, entry in sorted(weights_of(table), key=lambda item: item[1]["data_offsets"]):
             begin, end = entry["data_offsets"]
             if name in experts:
                 count, rows, columns = entry["shape"]
@@ -214,23 +148,3 @@ def _copy(old: IO[bytes], new: IO[bytes], count: int) -> None:
         piece = old.read(min(count, 16 * _MEBIBYTE))
         new.write(piece)
         count -= len(piece)
-
-
-def _table(file: Path) -> tuple[dict[str, Any], int]:
-    """The table of a safetensors file, and where its bytes begin. Checked as far as we rely on it."""
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            table = json.loads(stream.read(length)) if length < size else {}
-        places = sorted(entry["data_offsets"] for _, entry in _weights(table) if isinstance(entry["shape"], list))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        places = []
-    ends = [end for _, end in places]
-    if not places or [begin for begin, _ in places] != [0, *ends[:-1]] or 8 + length + ends[-1] != size:
-        raise ConvertError(f"{file} is damaged: fetch it again")
-    return table, 8 + length
-
-
-def _weights(table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    return ((name, entry) for name, entry in table.items() if name != "__metadata__")

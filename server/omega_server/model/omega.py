@@ -44,7 +44,7 @@ from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import (
     Qwen3VLMoeVisionModel,
 )
 
-from omega_server.model.convert import MODEL_LAYOUT
+from omega_server.model.experts_layout import MODEL_LAYOUT
 
 # RoPE base of a checkpoint that names none: the fork's default is 5e6, the official one is 5e5. Answers stay fluent
 # with the wrong one, and get worse with each token.

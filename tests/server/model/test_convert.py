@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from omega_server.model import loader
-from omega_server.model.convert import ConvertError, convert, has_model_layout
+from omega_server.model.convert import convert
+from omega_server.model.experts_layout import ConvertError, has_model_layout
 
 ROOT = Path(__file__).parents[3]
 FORK = ROOT / "tests" / "oracle" / "checkpoints" / "omega17_vl_exp"
