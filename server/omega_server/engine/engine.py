@@ -111,6 +111,7 @@ class Engine:
         )
         self.runner = Runner(model, self.cache, max_length=self.scheduler.max_length, device=model.device)
         self.sampler = Sampler(config.text_config.vocab_size, _end_tokens(model), model.device)
+        self.newest = -1  # id of a request that was begun
         self._prompts: dict[int, Prompt] = {}
         self._device = model.device
 
@@ -159,16 +160,21 @@ class Engine:
         """Seconds for which the engine would rather wait for more requests than step."""
         return self.scheduler.wait(self._clock())
 
-    def step(self) -> list[Output]:
-        """Do one step of work, if there is any; returns what it yields for its requests, in order."""
+    def admit(self) -> list[Output]:
+        """Begin with requests that wait, as far as there is room; returns what goes wrong. `step` does it too."""
         outputs: list[Output] = []
         for sequence in self.scheduler.admit():
+            self.newest = max(self.newest, sequence.id)
             try:
                 self.runner.add(sequence, self._prompts[sequence.id])
                 self.sampler.add(sequence)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
                 outputs.append(self._fail(sequence, error))
-        outputs += self._look()
+        return outputs
+
+    def step(self) -> list[Output]:
+        """Do one step of work, if there is any; returns what it yields for its requests, in order."""
+        outputs = self.admit() + self._look()
         step = self.scheduler.schedule()
         if step.chunks:
             begin = self._clock()

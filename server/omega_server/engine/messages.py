@@ -61,6 +61,7 @@ class Load:
     Attributes:
         running: requests in its batch.
         waiting: requests that it has not begun.
+        newest: largest id of a request that it has begun; it begins them in their order, and tells it before it computes.
         kv_blocks_used: blocks that running requests own.
         kv_blocks_total: blocks of the KV cache.
         preemptions: requests that had to give up their blocks, since it was started.
@@ -70,6 +71,7 @@ class Load:
 
     running: int = 0
     waiting: int = 0
+    newest: int = -1
     kv_blocks_used: int = 0
     kv_blocks_total: int = 0
     preemptions: int = 0

@@ -73,9 +73,12 @@ class EngineProcess:
                 self._process.pipe.send(message)
                 if pixels is not None:
                     pixels.send(self._process.pipe)
-        except OSError:
+        except ConnectionError:
             # The pipe is closed. The reading thread sees that too, and reports the end.
             return
+        except Exception:
+            logger.exception("engine process %s cannot be written to", self.pid)
+            self.kill()  # what is lost would be waited for in vain
 
     def _run(self) -> None:
         try:
@@ -95,5 +98,8 @@ class EngineProcess:
         try:
             while self._process.wait():
                 self._loop.call_soon_threadsafe(self._on_message, self._process.pipe.recv())
-        except (EOFError, OSError):
-            self._process.kill()  # without its pipe it is of no use
+        except (EOFError, ConnectionError):
+            self.kill()  # without its pipe it is of no use
+        except Exception:
+            logger.exception("engine process %s cannot be read from", self.pid)
+            self.kill()

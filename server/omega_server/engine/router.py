@@ -7,9 +7,9 @@ back: what is to come of an answer depends on the prompt, the sampling with its 
 router has all of them. A process that gives no sign of life loses its requests to the others within a second, and
 is killed if it stays silent.
 
-A request can be the very reason why engines die. One that was in two of them when they died, and got no token from
-either, is on trial: it is computed while no other one on trial is in the same engine, and if the engine dies, it alone is
-blamed. A third time is the last.
+A request can be the very reason why engines die. One that two of them had begun when they died, and that got no token
+from either, is on trial: it is computed while no other one on trial is in the same engine, and if the engine dies, it
+alone is blamed. If that happens twice, it ends.
 """
 
 import asyncio
@@ -42,7 +42,9 @@ from omega_server.model import checkpoint
 
 logger = logging.getLogger(__name__)
 
-_DEATHS = 3  # of engines in a row, of which a request got nothing: it may be what killed them
+_SUSPECT = 2  # engines in a row that died before a request had a token of theirs: it may be what killed them
+_GUILTY = 4  # the last two of them without another suspect
+_STARTS = 3  # in a row without a token, of each engine: it makes no sense to wait any longer
 _MOVES = 20  # of a request, after deaths of engines, however much it got from them
 _STOP_SECONDS = 5.0
 _LONGEST_BACKOFF = 30.0
@@ -96,7 +98,7 @@ class _Request:
         cost: of the prompt and of the answer so far to that engine, in tokens, until a token comes from there.
         answer: tokens so far.
         with_pixels: its engine did not know its pictures, contrary to what was thought.
-        deaths: engines in a row that died while they had it, and gave it no token.
+        deaths: engines in a row that died when they had begun it, and before it had a token of theirs.
         moves: engines that died while they had it.
     """
 
@@ -115,7 +117,7 @@ class _Request:
     @property
     def on_trial(self) -> bool:
         """Whether it may be what kills engines."""
-        return self.deaths == _DEATHS - 1
+        return self.deaths >= _SUSPECT
 
     @property
     def work(self) -> int:
@@ -422,6 +424,7 @@ class Router:
 
     def _ended(self, engine: _Engine, exit_code: int | None) -> None:
         """An engine's process is gone: start it again, and let its requests go on."""
+        newest = engine.load.newest
         engine.state = "stopped"
         engine.process = None
         engine.load = Load()
@@ -440,17 +443,18 @@ class Router:
         engine.state = "loading"
         self._spawn(self._restart(engine, delay))
         lost, engine.requests = list(engine.requests.values()), {}
-        for request in [r for r in lost if r.on_trial] or lost:
+        begun = [request for request in lost if request.id <= newest]
+        for request in [r for r in begun if r.on_trial] or begun:
             request.deaths += 1
         for request in lost:
             request.engine = None
             request.moves += 1
-            if request.deaths >= _DEATHS or request.moves >= _MOVES:
+            if request.deaths >= _GUILTY or request.moves >= _MOVES:
                 self._end(request, EngineFailed("The engine that computed this answer failed. Send the request again."))
             else:
                 self._dispatch(request)
         self._release()
-        if all(other.failures >= _DEATHS for other in self._engines):
+        if all(other.failures >= _STARTS for other in self._engines):
             for request in list(self._held):
                 self._end(request, NotReady("No engine comes up."))
 

@@ -12,6 +12,8 @@ import queue
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 import torch
@@ -25,6 +27,8 @@ from omega_server.engine.memory_file import MemoryFile
 from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Stop, Submit, Update, WorkerConfig
 from omega_server.engine.request import EngineError, Prompt, Token
 from omega_server.model import checkpoint, loader
+
+logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 0.2
 """How often an engine gives a sign of life."""
@@ -48,7 +52,9 @@ def main(config: WorkerConfig, pipe: Connection) -> None:
     except checkpoint.ModelError as error:
         pipe.send(Refused(str(error)))
         return
-    _Loop(engine, inbox, attached, pipe).run()
+    loop = _Loop(engine, inbox, attached, pipe)
+    with _vital("loop"):
+        loop.run()
 
 
 def _threads(boot: BootConfig) -> int:
@@ -88,7 +94,7 @@ def _read(
     pipe: Connection, inbox: "queue.SimpleQueue[Submit | Abort | Update | Stop]", attached: dict[int, Prompt]
 ) -> None:
     """Hand over what comes through the pipe; end the process when the router is gone."""
-    try:
+    with _vital("reader"):
         while True:
             message = pipe.recv()
             if isinstance(message, Submit):
@@ -96,8 +102,18 @@ def _read(
                 media = absent(message.media) if pixels is None else attach(message.media, pixels)
                 attached[message.id] = Prompt(message.token_ids, media)
             inbox.put(message)
-    except (EOFError, OSError):
-        os._exit(0)  # nobody is left to answer to, and a step may run for long
+
+
+@contextmanager
+def _vital(name: str) -> Iterator[None]:
+    """A part without which the process is of no use: when it fails, all of it ends at once, whatever other threads do."""
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        os._exit(0)  # the router is gone: nobody is left to answer to, and a step may run for long
+    except BaseException:
+        logger.exception("The %s of the engine failed", name)
+        os._exit(1)  # the router starts a new one
 
 
 class _Loop:
@@ -130,6 +146,10 @@ class _Loop:
             self._take()
             if engine.busy and engine.wait() == 0:
                 self._step_began = time.monotonic()
+                newest = engine.newest
+                self._outputs += engine.admit()
+                if engine.newest > newest:
+                    self._tell(())  # if the step is the end of this process, they are who may have caused it
                 self._outputs += engine.step()
                 self._step_began = None
             if self._outputs or self._dropped:
@@ -164,13 +184,11 @@ class _Loop:
                 self._stopped = True
 
     def _beat(self) -> None:
-        try:
+        with _vital("beat"):
             while True:
                 time.sleep(BEAT_SECONDS)
                 self._memory = memory.resident_bytes()
                 self._tell(())
-        except OSError:
-            os._exit(0)  # the pipe is closed, as above
 
     def _tell(self, items: tuple[tuple[int, Token | EngineError], ...]) -> None:
         with self._writing:
@@ -181,6 +199,7 @@ class _Loop:
         return Load(
             running=len(engine.scheduler.running),
             waiting=len(engine.scheduler.waiting),
+            newest=engine.newest,
             kv_blocks_used=engine.blocks.used,
             kv_blocks_total=engine.blocks.total,
             preemptions=engine.scheduler.preemptions,

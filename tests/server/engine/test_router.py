@@ -103,7 +103,12 @@ async def test_one_engine_through_its_life(model_path, dense_cases):
         assert list(await asyncio.gather(*waiting)) == [case.expected for case in dense_cases[:8]]
         state = router.snapshot()[0]
         assert (state.state, state.restarts) == ("ready", 1)
-        await until(lambda: router.snapshot()[0].kv_blocks_used == 0)
+
+        begun = await begin(router, sampling=DRAWN)
+        router._engines[0].process._process.pipe.send_bytes(b"nothing that could be read")
+        assert await rest(begun) == undisturbed[1:]
+        await until(lambda: router.snapshot()[0].restarts == 2)
+        await until(lambda: router.snapshot()[0].state == "ready" and router.snapshot()[0].kv_blocks_used == 0)
 
         router.update(Batching(max_batch_size=1, max_queue=1))
         one = await begin(router)
