@@ -10,7 +10,9 @@ On the data path this package stands between the prompt and the completion. It k
     sequence       one request inside the engine          (no tensors)
     scheduler      what runs in the next step             (pure, no tensors)
     block_manager  who owns which block of the KV cache   (pure, no tensors)
+    block_tables   which blocks each sequence has, as an array
     kv_cache       the blocks' tensors
+    decodes        what the attention of answering sequences needs, kept from step to step
     attention      the one attention function over the KV cache
     runner         one packed forward of everything that the scheduler chose
     pace           how many tokens of prompts a step may take beside running answers

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from omega_server.engine.decodes import Group
 from omega_server.engine.kv_cache import KVCache
 
 NAME = "omega_paged"
@@ -44,17 +45,13 @@ class Paging:
     Attributes:
         cache: that is written and read.
         slots: [T] int64, where each packed token is written.
-        decodes: the first so many packed tokens are one token each of sequences that are answering.
-        tables: [decodes, B] int64, their blocks, padded; None without decodes.
-        mask: [decodes, 1, 1, B * block_size], 0 where a token may look, else -inf; None without decodes.
+        decodes: the first packed tokens, one each of sequences that are answering.
         prefills: the chunks that follow.
     """
 
     cache: KVCache
     slots: Tensor
-    decodes: int
-    tables: Tensor | None
-    mask: Tensor | None
+    decodes: tuple[Group, ...]
     prefills: tuple[PrefillPaging, ...]
 
 
@@ -88,15 +85,16 @@ def paged_attention(
     kv_heads = key.shape[1]
     paging.cache.write(layer, paging.slots, key[0].transpose(0, 1), value[0].transpose(0, 1))
     output = query.new_empty(total, heads, head_dim)
-    if paging.tables is not None:
-        count = paging.decodes
-        keys, values = paging.cache.read(layer, paging.tables)
-        # The query heads of one key head become the rows of one small matrix product.
-        rows = query[0, :, :count].transpose(0, 1).reshape(count, kv_heads, heads // kv_heads, head_dim)
-        attended = scaled_dot_product_attention(
-            rows, keys.transpose(1, 2), values.transpose(1, 2), attn_mask=paging.mask, scale=scaling
+    # The query heads of one key head become the rows of one small matrix product.
+    rows = query[0].transpose(0, 1).view(total, kv_heads, heads // kv_heads, head_dim)
+    for group in paging.decodes:
+        here = slice(group.start, group.end)
+        keys, values = (
+            gathered.view(len(group.mask), -1, kv_heads, head_dim).transpose(1, 2)
+            for gathered in paging.cache.read(layer, group.blocks)
         )
-        output[:count] = attended.reshape(count, heads, head_dim)
+        attended = scaled_dot_product_attention(rows[here], keys, values, attn_mask=group.mask, scale=scaling)
+        output[here] = attended.flatten(1, 2)
     for chunk in paging.prefills:
         here = slice(chunk.start, chunk.end)
         if chunk.blocks is None:

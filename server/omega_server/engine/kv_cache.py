@@ -30,6 +30,13 @@ class KVCache:
         self.values = [_zeros(shape, dtype, device) for _ in range(layers)]
         self.block_size = block_size
         self.padding = blocks
+        # Kept: fresh memory for each gathering costs the CPU more than the gathering.
+        self._gathered = tuple(self.keys[0].new_empty(0, *shape[1:]) for _ in range(2))
+
+    @property
+    def block_nbytes(self) -> int:
+        """Bytes of one block in one layer, keys and values."""
+        return 2 * self.keys[0][0].nbytes
 
     @property
     def nbytes(self) -> int:
@@ -54,15 +61,19 @@ class KVCache:
 
         Args:
             layer: index of the layer.
-            blocks: [..., B] int64, block numbers.
+            blocks: [B] int64, block numbers.
 
         Returns:
-            keys and values, [..., B * block_size, heads, head_dim] each.
+            keys and values, [B * block_size, heads, head_dim] each, in memory that the next call writes again.
         """
+        count = len(blocks)
+        if count > len(self._gathered[0]):
+            self._gathered = tuple(self.keys[0].new_empty(count, *self.keys[0].shape[1:]) for _ in range(2))
         # index_select copies whole blocks; indexing copies element by element, at a quarter of the speed on the CPU.
-        index = blocks.flatten()
-        shape = (*blocks.shape[:-1], -1, *self.keys[layer].shape[2:])
-        keys, values = (cache[layer].index_select(0, index).view(shape) for cache in (self.keys, self.values))
+        keys, values = (
+            torch.index_select(cache[layer], 0, blocks, out=gathered[:count]).flatten(0, 1)
+            for cache, gathered in zip((self.keys, self.values), self._gathered, strict=True)
+        )
         return keys, values
 
     def scrub(self, blocks: list[int]) -> None:

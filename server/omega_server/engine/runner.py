@@ -5,19 +5,26 @@ is answering, then the chunks of prompts. Embeddings, rotary positions, norms, e
 only attention looks into the paged cache (attention.py).
 """
 
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from omega_server.engine import attention
 from omega_server.engine.attention import Paging, PrefillPaging
+from omega_server.engine.block_tables import BlockTables
+from omega_server.engine.decodes import Decodes
 from omega_server.engine.kv_cache import KVCache
 from omega_server.engine.request import Prompt
 from omega_server.engine.scheduler import Step
 from omega_server.engine.sequence import Sequence
 from omega_server.model import experts, packed
+
+GROUP_BYTES = 2 << 20
+"""Of keys and values in one layer that are gathered at once for decodes on the CPU: about what stays in a core's cache."""
 
 
 @dataclass(eq=False)
@@ -29,8 +36,6 @@ class _Request:
         positions: [3, prompt_length] int64, of time, height and width.
         delta: what is added to an index after the prompt to get its position.
         row: in the block tables.
-        blocks: the sequence's own list, as of when the row was last written; a new list means other blocks.
-        written: how many of them are in the row.
         embeddings: of its media, by index.
     """
 
@@ -38,8 +43,6 @@ class _Request:
     positions: Tensor
     delta: int
     row: int
-    blocks: list[int] = field(default_factory=list)
-    written: int = 0
     embeddings: dict[int, Tensor] = field(default_factory=dict)
 
 
@@ -52,8 +55,10 @@ class Runner:
         self._cache = cache
         self._device = device
         self._requests: dict[int, _Request] = {}
-        self._free_rows: list[int] = []
-        self._tables = torch.empty((0, -(-max_length // cache.block_size)), dtype=torch.int64)
+        self._tables = BlockTables(-(-max_length // cache.block_size), cache.padding)
+        limit = GROUP_BYTES // cache.block_nbytes if device.type == "cpu" else sys.maxsize
+        self._decodes = Decodes(cache, self._tables, limit)
+        self._tokens = _Tokens(0)
         attention.use_in(self._language_model)
         if device.type == "cpu":
             packed.use_in(model)
@@ -63,13 +68,13 @@ class Runner:
         """Get ready to run a sequence, which may be known already. Raises what the model raises on a wrong prompt."""
         if sequence.id not in self._requests:
             positions, delta = self._positions(prompt)
-            self._requests[sequence.id] = _Request(prompt, positions, delta, self._take_row())
+            self._requests[sequence.id] = _Request(prompt, positions, delta, self._tables.take())
 
     def remove(self, sequence_id: int) -> None:
         """Forget a sequence; an unknown one is fine."""
         request = self._requests.pop(sequence_id, None)
         if request is not None:
-            self._free_rows.append(request.row)
+            self._tables.release(request.row)
 
     def give(self, sequence: Sequence, index: int, embedding: Tensor) -> None:
         """Hand over the embedding of one of a sequence's media (vision.py), so that its placeholders can run."""
@@ -86,24 +91,16 @@ class Runner:
         Returns:
             [len(step.sampled), vocabulary] logits, in the model's dtype.
         """
-        for chunk in step.chunks:
-            self._write_row(chunk.sequence)
+        total = self._fill(step)
         with torch.inference_mode():
-            ids = [token for chunk in step.chunks for token in chunk.sequence.tokens[chunk.start : chunk.end]]
-            embeddings = self._language_model.embed_tokens(torch.tensor([ids], device=self._device))
+            embeddings = self._language_model.embed_tokens(self._to_device(self._tokens.ids[None, :total]))
             output = self._language_model(
-                position_ids=self._step_positions(step)[:, None].to(self._device),
+                position_ids=self._to_device(self._tokens.positions[:, None, :total]),
                 use_cache=False,
-                paging=self._paging(step),
+                paging=self._paging(step, total),
                 **self._with_media(step, embeddings),
             )
-            last, position = [], 0
-            for chunk in step.chunks:
-                position += chunk.end - chunk.start
-                if chunk.samples:
-                    last.append(position - 1)
-            hidden = output.last_hidden_state[0, torch.tensor(last, dtype=torch.int64, device=self._device)]
-            logits: Tensor = self._model.lm_head(hidden)
+            logits: Tensor = self._model.lm_head(output.last_hidden_state[0, self._sampled(step)])
         return logits
 
     def commit(self, step: Step) -> None:
@@ -130,20 +127,42 @@ class Runner:
         )
         return positions[:, 0], int(delta)
 
-    def _step_positions(self, step: Step) -> Tensor:
-        """[3, T] int64"""
-        parts = []
-        if step.decodes:
-            decodes = [c.start + self._requests[c.sequence.id].delta for c in step.decodes]
-            parts.append(torch.tensor(decodes).expand(3, -1))
-        for chunk in step.prefills:
-            request = self._requests[chunk.sequence.id]
-            prompt_length = chunk.sequence.prompt_length
-            parts.append(request.positions[:, chunk.start : chunk.end])
-            if chunk.end > prompt_length:
-                answer = torch.arange(max(chunk.start, prompt_length), chunk.end) + request.delta
-                parts.append(answer.expand(3, -1))
-        return torch.cat(parts, dim=1)
+    def _fill(self, step: Step) -> int:
+        """Write ids, positions and slots of a step's tokens into the buffers; returns how many tokens there are."""
+        requests = [self._requests[chunk.sequence.id] for chunk in step.chunks]
+        for request, chunk in zip(requests, step.chunks, strict=True):
+            self._tables.write(request.row, chunk.sequence.blocks)
+        count = len(step.decodes)
+        total = count + sum(chunk.end - chunk.start for chunk in step.prefills)
+        if total > len(self._tokens.ids):
+            self._tokens = _Tokens(total)
+        tokens, decodes, size = self._tokens, self._decodes, self._cache.block_size
+        starts = np.array([chunk.start for chunk in step.decodes], dtype=np.int64)
+        decodes.update([request.row for request in requests[:count]], [chunk.end for chunk in step.decodes])
+        if count:
+            newest = np.array([chunk.sequence.tokens[chunk.start] for chunk in step.decodes])
+            deltas = np.array([request.delta for request in requests[:count]])
+            tokens.ids.numpy()[:count] = newest[decodes.order]
+            tokens.positions.numpy()[:, :count] = (starts + deltas)[decodes.order]
+            tokens.slots.numpy()[:count] = decodes.slots
+        offset = count
+        for request, chunk in zip(requests[count:], step.prefills, strict=True):
+            here = slice(offset, offset := offset + chunk.end - chunk.start)
+            tokens.ids[here] = torch.tensor(chunk.sequence.tokens[chunk.start : chunk.end])
+            index = np.arange(chunk.start, chunk.end)
+            tokens.slots.numpy()[here] = self._tables.array[request.row, index // size] * size + index % size
+            prompted = min(max(chunk.sequence.prompt_length - chunk.start, 0), len(index))
+            tokens.positions[:, here][:, :prompted] = request.positions[:, chunk.start : chunk.start + prompted]
+            tokens.positions.numpy()[:, here][:, prompted:] = index[prompted:] + request.delta
+        return total
+
+    def _sampled(self, step: Step) -> Tensor:
+        """[n] int64, the packed tokens whose logits are wanted, in the order of `step.sampled`."""
+        decodes = np.empty_like(self._decodes.order)
+        decodes[self._decodes.order] = np.arange(len(decodes))
+        ends = np.cumsum([chunk.end - chunk.start for chunk in step.prefills], dtype=np.int64) + len(decodes)
+        sampling = np.array([chunk.samples for chunk in step.prefills], dtype=bool)
+        return self._to_device(torch.from_numpy(np.concatenate([decodes, ends[sampling] - 1])))
 
     def _with_media(self, step: Step, embeddings: Tensor) -> dict[str, Any]:
         """Put what the tower saw in the places of the placeholders; the language model's arguments for it."""
@@ -171,64 +190,43 @@ class Runner:
             "deepstack_visual_embeds": list(levels[1:]) or None,
         }
 
-    def _paging(self, step: Step) -> Paging:
-        size = self._cache.block_size
-        slots, tables, mask = [], None, None
-        if step.decodes:
-            rows = torch.tensor([self._requests[c.sequence.id].row for c in step.decodes])
-            lengths = torch.tensor([c.end for c in step.decodes])
-            width = -(-int(lengths.max()) // size)
-            tables = self._tables[rows, :width]
-            newest = lengths - 1
-            slots.append(tables.gather(1, (newest // size)[:, None])[:, 0] * size + newest % size)
-            hidden = torch.arange(width * size) >= lengths[:, None]
-            mask = torch.zeros(hidden.shape, dtype=self._cache.keys[0].dtype).masked_fill_(hidden, -torch.inf)
-            tables, mask = tables.to(self._device), mask[:, None, None].to(self._device)
+    def _paging(self, step: Step, total: int) -> Paging:
         prefills = []
         offset = len(step.decodes)
         for chunk in step.prefills:
-            row = self._tables[self._requests[chunk.sequence.id].row, : -(-chunk.end // size)]
-            index = torch.arange(chunk.start, chunk.end)
-            slots.append(row[index // size] * size + index % size)
             begins = chunk.start == 0
             length = chunk.end - chunk.start
+            width = -(-chunk.end // self._cache.block_size)
+            row = self._tables.array[self._requests[chunk.sequence.id].row, :width]
             prefills.append(
                 PrefillPaging(
                     start=offset,
                     end=offset + length,
                     length=chunk.end,
-                    blocks=None if begins else row.to(self._device),
+                    blocks=None if begins else self._to_device(torch.from_numpy(row)),
                     mask=None if begins else attention.causal_mask(chunk.start, chunk.end, self._device),
                 )
             )
             offset += length
-        return Paging(
-            cache=self._cache,
-            slots=torch.cat(slots).to(self._device),
-            decodes=len(step.decodes),
-            tables=tables,
-            mask=mask,
-            prefills=tuple(prefills),
-        )
+        groups = self._decodes.groups
+        if self._device.type != "cpu":
+            groups = tuple(replace(g, blocks=self._to_device(g.blocks), mask=self._to_device(g.mask)) for g in groups)
+        return Paging(self._cache, self._to_device(self._tokens.slots[:total]), groups, tuple(prefills))
 
-    def _take_row(self) -> int:
-        if not self._free_rows:
-            rows, width = self._tables.shape
-            more = max(rows, 16)
-            padding = torch.full((more, width), self._cache.padding, dtype=torch.int64)
-            self._tables = torch.cat([self._tables, padding])
-            self._free_rows = list(range(rows + more - 1, rows - 1, -1))
-        return self._free_rows.pop()
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device)
 
-    def _write_row(self, sequence: Sequence) -> None:
-        """Bring a sequence's row of the block tables up to date."""
-        request = self._requests[sequence.id]
-        count = len(sequence.blocks)
-        if sequence.blocks is not request.blocks:
-            self._tables[request.row] = self._cache.padding
-            request.blocks = sequence.blocks
-            request.written = 0
-        if request.written < count:
-            new = torch.tensor(sequence.blocks[request.written :])
-            self._tables[request.row, request.written : count] = new
-            request.written = count
+
+class _Tokens:
+    """Room for the tokens of a step, used again by each.
+
+    Attributes:
+        ids: [room] int64
+        positions: [3, room] int64, of time, height and width.
+        slots: [room] int64, where they are written in the cache.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.ids = torch.empty(room, dtype=torch.int64)
+        self.positions = torch.empty((3, room), dtype=torch.int64)
+        self.slots = torch.empty(room, dtype=torch.int64)
