@@ -8,11 +8,13 @@ app, routes  HTTP, thin
 serving      what the routes share: the parts, whether they are ready, who is still being answered
 chat         a request's body -> pictures, prompt, sampling
 completion   tokens -> text deltas, stop strings, usage
-prompt       messages and pictures -> token ids and pixels
+prompt       messages and pictures -> token ids and pixels, in processes that may be killed
 media        addresses and data URIs -> pictures, in processes that may be killed
 engine       prompts -> tokens
 model        checkpoints -> modules
 wire         the OpenAI contract: requests, responses, events, errors
+forks        how processes that need torch are started, by one that has none
+preload      what they all find imported
 """
 
 __version__ = "0.1.0"

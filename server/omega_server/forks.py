@@ -10,7 +10,6 @@ multiprocessing's fork server does the work. It ends when the process that uses 
 import importlib
 import threading
 from multiprocessing import connection, forkserver, get_context
-from multiprocessing.connection import Connection
 from typing import Any
 
 _CONTEXT = get_context("forkserver")
@@ -84,6 +83,3 @@ class Forked:
 
 def _run(module: str, *arguments: Any) -> None:
     importlib.import_module(module).main(*arguments)
-
-
-__all__ = ["Connection", "Forked", "begin"]

@@ -4,7 +4,9 @@ On the data path this package stands between the prompt and the completion. It k
 
     request        what goes in (Prompt, Sampling) and comes out (Token), and the errors
     router         the front end in the server's process: chooses an engine, restarts a dead one
-    worker         the process of one engine, and the messages between it and the router
+    process        the router's end of an engine's process, and the messages between them
+    pixels         prompts between processes: pixels in a memory_file, which the engine attaches
+    worker         the process of one engine
     group          several processes that are one engine
     engine         the loop of one engine: schedule, run, sample, commit
     sequence       one request inside the engine          (no tensors)

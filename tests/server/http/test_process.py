@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from demo_server import ROOT, Configured, Server, start, until
+from demo_server import ROOT, Configured, start, until
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -89,21 +89,32 @@ def test_the_fork_server_may_fork() -> None:
     assert done.stdout == "clean\n", done.stderr
 
 
-@pytest.mark.parametrize("when", ["loading", "ready"])
-def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path, when: str) -> None:
+def test_nothing_outlives_a_server_that_is_killed_while_it_loads(tmp_path: Path) -> None:
     """After SIGKILL all of its processes end by themselves."""
     server = start(tmp_path)
     try:
-        if when == "ready":
-            until(server.ready)
-        else:
-            until(lambda: _counted(server) >= 2)
+        until(lambda: len(descendants(server.process.pid)) >= 2)
         left = descendants(server.process.pid)
     finally:
-        os.kill(server.process.pid, signal.SIGKILL)
         server.end()
     until(lambda: all(map(gone, left)), 120)
 
 
-def _counted(server: Server) -> int:
-    return len(descendants(server.process.pid))
+def test_a_server_outlives_its_fork_server_and_nothing_outlives_the_server(tmp_path: Path) -> None:
+    """A fork server that dies is replaced, and engines come from the new one; after SIGKILL all processes end by themselves."""
+    server = start(tmp_path)
+    try:
+        until(server.ready)
+        (engine,) = server.client.get("/health").json()["engines"]
+        first = parents()[engine["pid"]]
+        left = [first, *descendants(server.process.pid)]
+        os.kill(first, signal.SIGKILL)
+        until(lambda: server.client.get("/health").json()["engines"][0]["restarts"] == 1 and server.ready())
+        assert server.chat("hello").status_code == 200
+        (again,) = server.client.get("/health").json()["engines"]
+        assert parents()[again["pid"]] != first
+        assert gone(engine["pid"])
+        left += descendants(server.process.pid)
+    finally:
+        server.end()
+    until(lambda: all(map(gone, left)), 120)
