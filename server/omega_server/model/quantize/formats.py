@@ -58,8 +58,8 @@ class Int8:
     def quantize(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The largest weight of each output becomes 127 or -127."""
         numbers = weight.float()
-        scale = _positive((numbers.abs().amax(-1) / 127).to(weight.dtype))
-        return (numbers / scale.float()[..., None]).round_().clamp_(-127, 127).to(torch.int8), scale
+        scale = (numbers.abs().amax(-1) / 127).to(weight.dtype)
+        return (numbers / _divisor(scale)).round_().clamp_(-127, 127).to(torch.int8), scale
 
     def dequantize(self, values: Tensor, scale: Tensor) -> Tensor:
         """Values times scale."""
@@ -99,9 +99,9 @@ class Int4:
         """The smallest weight of each group becomes 0, the largest 15."""
         groups = weight.float().unflatten(-1, (-1, self.group))
         low, high = groups.aminmax(dim=-1)
-        step = _positive(((high - low) / 15).to(weight.dtype))
+        step = ((high - low) / 15).to(weight.dtype)
         middle = (low + 8 * step.float()).to(weight.dtype)
-        values = (groups - middle.float()[..., None]).div_(step.float()[..., None]).add_(8).round_().clamp_(0, 15)
+        values = (groups - middle.float()[..., None]).div_(_divisor(step)).add_(8).round_().clamp_(0, 15)
         scale = torch.stack([step.T, middle.T], dim=-1)
         if self.tiled:
             return torch.ops.aten._convert_weight_to_int4pack_for_cpu(values.flatten(-2).int(), 2), scale
@@ -155,6 +155,6 @@ def _has_kernel(dtype: torch.dtype, device: torch.device) -> bool:
     return device.type == "cpu" and dtype == torch.bfloat16
 
 
-def _positive(scale: Tensor) -> Tensor:
-    """A group of equal weights has the step 0, with which nothing can be divided."""
-    return torch.where(scale > 0, scale, 1)
+def _divisor(step: Tensor) -> Tensor:
+    """Steps [..., 1] to divide by. Equal weights have the step 0, and all become the value that stands for them."""
+    return torch.where(step > 0, step, 1).float()[..., None]
