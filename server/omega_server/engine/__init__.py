@@ -16,6 +16,7 @@ On the data path this package stands between the prompt and the completion. It k
     kv_cache       the blocks' tensors
     decodes        what the attention of answering sequences needs, kept from step to step
     attention      the one attention function over the KV cache
+    varlen         attention of answering sequences on CUDA, where torch offers it
     runner         one packed forward of everything that the scheduler chose
     pace           how many tokens of prompts a step may take beside running answers
     vision         each picture through the vision tower once, in a thread of its own

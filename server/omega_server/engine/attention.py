@@ -1,7 +1,7 @@
 """The one attention function over the paged KV cache, plugged into transformers' modules by name.
 
 This is the reference for every device: torch's scaled_dot_product_attention over gathered blocks. Whatever is faster
-on some device takes the same `Paging` and must give the same numbers. Only the language model uses it; the vision tower
+on some device (varlen.py) takes the same `Paging` and must give the same numbers. Only the language model uses it; the vision tower
 keeps its own attention.
 """
 
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from omega_server.engine import varlen
 from omega_server.engine.decodes import Group
 from omega_server.engine.kv_cache import KVCache
+from omega_server.engine.varlen import Ragged
 
 NAME = "omega_paged"
 
@@ -45,14 +47,16 @@ class Paging:
     Attributes:
         cache: that is written and read.
         slots: [T] int64, where each packed token is written.
-        decodes: the first packed tokens, one each of sequences that are answering.
+        decodes: the first packed tokens, one each of sequences that are answering; none where `ragged` has them.
         prefills: the chunks that follow.
+        ragged: the decodes, if all of them attend in one call.
     """
 
     cache: KVCache
     slots: Tensor
     decodes: tuple[Group, ...]
     prefills: tuple[PrefillPaging, ...]
+    ragged: Ragged | None = None
 
 
 def paged_attention(
@@ -95,6 +99,10 @@ def paged_attention(
         )
         attended = scaled_dot_product_attention(rows[here], keys, values, attn_mask=group.mask, scale=scaling)
         output[here] = attended.flatten(1, 2)
+    if paging.ragged is not None:
+        here = slice(0, len(paging.ragged.lengths))
+        layers = paging.cache.keys[layer], paging.cache.values[layer]
+        output[here] = varlen.attend(query[0].transpose(0, 1)[here].contiguous(), *layers, paging.ragged, scaling)
     for chunk in paging.prefills:
         here = slice(chunk.start, chunk.end)
         if chunk.blocks is None:

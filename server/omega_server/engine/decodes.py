@@ -40,6 +40,8 @@ class Decodes:
 
     Attributes:
         order: [n] int64, which of the sequences stands at each packed token: they are sorted by length.
+        places: [n] int64, at which packed token each of the sequences stands: the inverse.
+        lengths: [n] int64, with the newest token, in that order.
         slots: [n] int64, where their tokens are written in the cache, in that order.
         groups: all of them, in that order.
     """
@@ -72,7 +74,8 @@ class Decodes:
             self._given = rows
             self._arrange(np.array(rows, dtype=np.int64), now)
         self._lengths = now
-        newest = now[self.order] - 1
+        self.lengths = now[self.order]
+        newest = self.lengths - 1
         block, place = np.divmod(newest, self._size)
         numbers = self._tables.array[self._rows, block]
         self._blocks[self._offsets + block] = numbers
@@ -85,6 +88,7 @@ class Decodes:
     def _arrange(self, rows: np.ndarray, lengths: np.ndarray) -> None:
         self._rewritten = self._tables.rewritten
         self.order = np.argsort(lengths, kind="stable")
+        self.places = torch.from_numpy(np.argsort(self.order))
         self._rows = rows[self.order]
         lengths = lengths[self.order]
         widths = -(-lengths // self._size)

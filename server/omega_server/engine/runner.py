@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omega_server.engine import attention
+from omega_server.engine import attention, varlen
 from omega_server.engine.attention import Paging, PrefillPaging
 from omega_server.engine.block_tables import BlockTables
 from omega_server.engine.decodes import Decodes
@@ -59,6 +59,8 @@ class Runner:
         limit = GROUP_BYTES // cache.block_nbytes if device.type == "cpu" else sys.maxsize
         self._decodes = Decodes(cache, self._tables, limit)
         self._tokens = _Tokens(0)
+        first = self._language_model.layers[0].self_attn
+        self._reads_in_place = varlen.works(first.q_proj.weight.shape[0] // first.head_dim, cache.keys[0])
         attention.use_in(self._language_model)
         if device.type == "cpu":
             packed.use_in(model)
@@ -158,11 +160,14 @@ class Runner:
 
     def _sampled(self, step: Step) -> Tensor:
         """[n] int64, the packed tokens whose logits are wanted, in the order of `step.sampled`."""
-        decodes = np.empty_like(self._decodes.order)
-        decodes[self._decodes.order] = np.arange(len(decodes))
-        ends = np.cumsum([chunk.end - chunk.start for chunk in step.prefills], dtype=np.int64) + len(decodes)
-        sampling = np.array([chunk.samples for chunk in step.prefills], dtype=bool)
-        return self._to_device(torch.from_numpy(np.concatenate([decodes, ends[sampling] - 1])))
+        ends = []
+        offset = len(step.decodes)
+        for chunk in step.prefills:
+            offset += chunk.end - chunk.start
+            if chunk.samples:
+                ends.append(offset - 1)
+        places = self._decodes.places
+        return self._to_device(torch.cat([places, torch.tensor(ends, dtype=torch.int64)]) if ends else places)
 
     def _with_media(self, step: Step, embeddings: Tensor) -> dict[str, Any]:
         """Put what the tower saw in the places of the placeholders; the language model's arguments for it."""
@@ -208,10 +213,14 @@ class Runner:
                 )
             )
             offset += length
-        groups = self._decodes.groups
-        if self._device.type != "cpu":
+        groups, ragged = self._decodes.groups, None
+        if self._reads_in_place and groups:
+            (group,) = groups
+            tables = self._to_device(group.blocks).view(len(step.decodes), -1)
+            groups, ragged = (), varlen.ragged(torch.from_numpy(self._decodes.lengths), tables)
+        elif self._device.type != "cpu":
             groups = tuple(replace(g, blocks=self._to_device(g.blocks), mask=self._to_device(g.mask)) for g in groups)
-        return Paging(self._cache, self._to_device(self._tokens.slots[:total]), groups, tuple(prefills))
+        return Paging(self._cache, self._to_device(self._tokens.slots[:total]), groups, tuple(prefills), ragged)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device)

@@ -40,7 +40,7 @@ def cache() -> KVCache:
 def layout(decodes: Decodes) -> list[object]:
     """Everything that attention sees of decodes."""
     groups = [(g.start, g.end, g.blocks.tolist(), g.mask.tolist()) for g in decodes.groups]
-    return [decodes.order.tolist(), decodes.slots.tolist(), groups]
+    return [decodes.order.tolist(), decodes.places.tolist(), decodes.slots.tolist(), groups]
 
 
 def test_a_row_follows_its_blocks():
@@ -110,6 +110,7 @@ def test_going_on_equals_beginning_anew(cache, seed):
         assert layout(decodes) == layout(fresh)
         for place, which in enumerate(decodes.order):
             row, blocks, length = running[which]
+            assert decodes.places[which] == place
             assert decodes.slots[place] == blocks[(length - 1) // SIZE] * SIZE + (length - 1) % SIZE
         for group in decodes.groups:
             assert group.end - group.start == 1 or len(group.blocks) <= GROUP
