@@ -6,7 +6,8 @@ inputs. Inside a layer the processes add up their parts (torch.distributed: nccl
 
 They live and die together. The kernel kills the followers when the engine's process ends, however that comes about. The
 engine's process ends when a follower does, and also when a step fails: then some of the processes may wait for each other for
-ever. The router starts the engine again, and the engine its followers.
+ever. The engine gives a sign of life when each of its processes has given one. The router starts the engine again, and the
+engine its followers.
 
 Nothing of this can be reached from outside: they meet in a file that has no name, and speak over the loopback interface.
 """
@@ -18,6 +19,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
@@ -29,9 +31,10 @@ from torch import Tensor, distributed
 from torch.distributed import FileStore  # type: ignore[attr-defined]  # torch's stubs leave it out
 
 from omega_schema.server_config import BootConfig
-from omega_server.engine import attention
+from omega_server.engine import attention, memory
 from omega_server.engine.engine import cache_shape
 from omega_server.engine.kv_cache import KVCache
+from omega_server.engine.messages import BEAT_SECONDS
 from omega_server.model import loader
 from omega_server.model.checkpoint import ModelError
 
@@ -103,6 +106,8 @@ class Group:
         self._seat = first
         self._cache: KVCache | None = None
         self._pipes: list[Connection] = []
+        self._resident: dict[Connection, int] = {}
+        self._silent: set[Connection] = set()
         leader = os.getpid()
         pids = []
         for rank in range(1, first.boot.tensor_parallel):
@@ -140,6 +145,25 @@ class Group:
             pipe.send((cache.padding, cache.block_size))
         self._mirror(language_model, "forward")
         self._mirror(cache, "scrub")
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident memory of all followers, as of their last signs of life."""
+        return sum(self._resident.values())
+
+    def alive(self) -> bool:
+        """Whether each follower has given a sign of life since this was last so. For one thread, after `lead`."""
+        for pipe in self._pipes:
+            try:
+                while pipe.poll():
+                    self._resident[pipe] = pipe.recv()
+                    self._silent.discard(pipe)
+            except EOFError:
+                return False  # it has ended, and this process is about to
+        if self._silent:
+            return False
+        self._silent = set(self._pipes)
+        return True
 
     def _mirror(self, owner: Any, name: str) -> None:
         method = getattr(owner, name)
@@ -209,6 +233,7 @@ def _load_and_run(pipe: Connection, seat: Seat) -> NoReturn:
     del model  # and with it what only the engine's own process runs
     language_model.embed_tokens = None
     attention.use_in(language_model)
+    threading.Thread(target=_beat, args=(pipe,), name="beat", daemon=True).start()
     methods: dict[str, Callable[..., Any]] = {"forward": language_model.forward, "scrub": cache.scrub}
     with torch.inference_mode():
         while True:
@@ -217,6 +242,15 @@ def _load_and_run(pipe: Connection, seat: Seat) -> NoReturn:
             for tensor in unpacker.on_gpu:
                 distributed.broadcast(tensor, 0)
             methods[name](*args, **kwargs)
+
+
+def _beat(pipe: Connection) -> None:
+    try:
+        while True:
+            pipe.send(memory.resident_bytes())
+            time.sleep(BEAT_SECONDS)
+    except OSError:
+        os._exit(1)  # the engine's process has ended
 
 
 class _Packer(pickle.Pickler):

@@ -11,6 +11,9 @@ from omega_schema.server_config import BootConfig
 from omega_server.engine.request import EngineError, MediumHeader, Sampling, Token
 from omega_server.engine.sequence import Placeholders
 
+BEAT_SECONDS = 0.2
+"""How often an engine gives a sign of life."""
+
 
 @dataclass(frozen=True, slots=True)
 class Submit:
@@ -65,7 +68,7 @@ class Load:
         kv_blocks_used: blocks that running requests own.
         kv_blocks_total: blocks of the KV cache.
         preemptions: requests that had to give up their blocks, since it was started.
-        memory_bytes: resident memory of its process.
+        memory_bytes: resident memory of its processes.
         step_seconds: how long the step that it does now has lasted; 0 between steps.
     """
 

@@ -24,14 +24,22 @@ from omega_server.engine.attach import absent, attach
 from omega_server.engine.engine import Engine, EngineLimits
 from omega_server.engine.group import Group, Seat
 from omega_server.engine.memory_file import MemoryFile
-from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Stop, Submit, Update, WorkerConfig
+from omega_server.engine.messages import (
+    BEAT_SECONDS,
+    Abort,
+    Load,
+    Outputs,
+    Ready,
+    Refused,
+    Stop,
+    Submit,
+    Update,
+    WorkerConfig,
+)
 from omega_server.engine.request import EngineError, Prompt, Token
 from omega_server.model import checkpoint, loader
 
 logger = logging.getLogger(__name__)
-
-BEAT_SECONDS = 0.2
-"""How often an engine gives a sign of life."""
 
 
 def main(config: WorkerConfig, pipe: Connection) -> None:
@@ -52,7 +60,7 @@ def main(config: WorkerConfig, pipe: Connection) -> None:
     except checkpoint.ModelError as error:
         pipe.send(Refused(str(error)))
         return
-    loop = _Loop(engine, inbox, attached, pipe)
+    loop = _Loop(engine, inbox, attached, pipe, group)
     with _vital("loop"):
         loop.run()
 
@@ -125,11 +133,13 @@ class _Loop:
         inbox: "queue.SimpleQueue[Submit | Abort | Update | Stop]",
         attached: dict[int, Prompt],
         pipe: Connection,
+        group: Group | None,
     ) -> None:
         self._engine = engine
         self._inbox = inbox
         self._attached = attached
         self._pipe = pipe
+        self._group = group
         self._writing = threading.Lock()
         self._outputs: list[tuple[int, Token | EngineError]] = []
         self._dropped = False
@@ -187,8 +197,10 @@ class _Loop:
         with _vital("beat"):
             while True:
                 time.sleep(BEAT_SECONDS)
-                self._memory = memory.resident_bytes()
-                self._tell(())
+                alive = self._group is None or self._group.alive()
+                self._memory = memory.resident_bytes() + (self._group.memory_bytes if self._group else 0)
+                if alive:
+                    self._tell(())
 
     def _tell(self, items: tuple[tuple[int, Token | EngineError], ...]) -> None:
         with self._writing:
