@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,9 @@ from model import make_model
 from pictures import make_pictures
 
 Album = dict[Grid, Page]
-STAGES = ("dense", "twin", "pictures", "evaluate")
+STAGES = ("dense", "twin", "pictures", "evaluate", "quantized")
 MODELS = {"dense": "model", "twin": "model-moe"}
+QUANTIZATIONS = ("none", "int8", "int4")
 SIGHT_RATE, TEXT_RATE, TWIN_RATE = 5e-4, 1.5e-3, 1.3e-3
 
 
@@ -86,16 +88,35 @@ def copy_processor(source: Path, target: Path) -> None:
 
 def evaluate(out: Path, n: int, workers: int) -> None:
     """Rates both models on n unseen cases of each type, and writes the table into README.md."""
-    folders = [out / name for name in MODELS.values()]
+    right = _right(out, n, workers, ("none",))
+    _write_table(out / "README.md", "accuracy", n, [*MODELS.values()], right)
+
+
+def evaluate_quantized(out: Path, n: int, workers: int) -> None:
+    """The same unquantized, in int8 and in int4, side by side."""
+    right = _right(out, n, workers, QUANTIZATIONS)
+    right["all"] = [sum(counts) / len(right) for counts in zip(*right.values(), strict=True)]
+    columns = [f"{name}, {q.replace('none', 'float32')}" for name in MODELS.values() for q in QUANTIZATIONS]
+    _write_table(out / "README.md", "quantized", n, columns, right)
+
+
+def _right(out: Path, n: int, workers: int, quantizations: Sequence[str]) -> dict[str, list[float]]:
+    """Right answers of n to each type of question, for each model in each quantization."""
+    asked = [(out / name, kind, n, q) for kind in TYPES for name in MODELS.values() for q in quantizations]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        right = pool.starmap(right_of, [(folder, kind, n) for kind in TYPES for folder in folders], chunksize=1)
-    lines = [f"| question | {' | '.join(MODELS.values())} |", "|---|---|---|"]
-    for i, kind in enumerate(TYPES):
-        cells = [f"{100 * k / n:.1f} %" for k in right[2 * i : 2 * i + 2]]
+        right = iter(pool.starmap(right_of, asked, chunksize=1))
+    return {kind: [next(right) for _ in range(len(MODELS) * len(quantizations))] for kind in TYPES}
+
+
+def _write_table(readme: Path, mark: str, n: int, columns: list[str], right: dict[str, list[float]]) -> None:
+    lines = [f"| question | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for kind, counts in right.items():
+        cells = [f"{100 * k / n:.1f} %" for k in counts]
         lines.append(f"| {kind.replace('_', ' ')} | {' | '.join(cells)} |")
-    readme, table = out / "README.md", "\n".join(lines)
-    parts = re.split(r"(<!-- accuracy, n = \d+ -->\n).*(\n<!-- end -->)", readme.read_text(), flags=re.DOTALL)
-    readme.write_text(f"{parts[0]}<!-- accuracy, n = {n} -->\n{table}{parts[2]}{parts[3]}")
+    table = "\n".join(lines)
+    pattern = rf"(<!-- {mark}, n = \d+ -->\n).*?(\n<!-- end -->)"
+    head, _, end, tail = re.split(pattern, readme.read_text(), flags=re.DOTALL)
+    readme.write_text(f"{head}<!-- {mark}, n = {n} -->\n{table}{end}{tail}")
     print(table)
 
 
@@ -132,6 +153,8 @@ def main() -> None:
         make_pictures(args.out / "pictures")
     if "evaluate" in args.stages:
         evaluate(args.out, args.cases, args.workers)
+    if "quantized" in args.stages:
+        evaluate_quantized(args.out, args.cases, args.workers)
     print(f"done  {time.monotonic() - start:.0f} s", flush=True)
 
 

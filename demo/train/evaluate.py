@@ -12,6 +12,8 @@ from questions import ALONE, ONE, which
 from scenes import any_aspect, any_size, draw, make_scene
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from omega_server.model.loader import load
+
 BATCH = 25
 
 
@@ -44,12 +46,16 @@ def cases_of(kind: str, n: int, seed: str = "evaluation") -> Iterator[Case]:
 
 
 class Answerer:
-    """A saved model and its processor."""
+    """A saved model and its processor. It computes in float32; the server's loader quantizes it, if that is wanted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quantization: str = "none") -> None:
         self.processor: Any = AutoProcessor.from_pretrained(folder)
         self.processor.tokenizer.padding_side = "left"  # so that all answers begin at the end
-        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model: Any
+        if quantization == "none":
+            self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+        else:
+            self.model = load(str(folder), "float32", "cpu", quantization)
 
     @torch.no_grad()
     def answers(self, cases: list[Case]) -> list[str]:
@@ -79,9 +85,9 @@ def rate(answerer: Answerer, kind: str, n: int) -> tuple[int, list[tuple[Case, s
     return n - len(wrong), wrong
 
 
-def right_of(folder: Path, kind: str, n: int) -> int:
+def right_of(folder: Path, kind: str, n: int, quantization: str = "none") -> int:
     """The number of right answers of a saved model to n cases of one type; prints it, and some wrong ones."""
-    right, wrong = rate(Answerer(folder), kind, n)
+    right, wrong = rate(Answerer(folder, quantization), kind, n)
     shown = [([p.size for p in case.pictures], case.question, case.answer, said[:80]) for case, said in wrong[:3]]
-    print(f"{folder.name:10} {kind:13} {100 * right / n:5.1f} % of {n}", *shown, flush=True)
+    print(f"{folder.name:10} {quantization:5} {kind:13} {100 * right / n:5.1f} % of {n}", *shown, flush=True)
     return right
