@@ -59,8 +59,9 @@ class Runner:
         limit = GROUP_BYTES // cache.block_nbytes if device.type == "cpu" else sys.maxsize
         self._decodes = Decodes(cache, self._tables, limit)
         self._tokens = _Tokens(0)
-        first = self._language_model.layers[0].self_attn
-        self._reads_in_place = varlen.works(first.q_proj.weight.shape[0] // first.head_dim, cache.keys[0])
+        # By the cache's heads, for a weight may be a part of the model's (shards.py) or packed.
+        heads = self._language_model.layers[0].self_attn.num_key_value_groups * cache.keys[0].shape[2]
+        self._reads_in_place = varlen.works(heads, cache.keys[0])
         attention.use_in(self._language_model)
         if device.type == "cpu":
             packed.use_in(model)
