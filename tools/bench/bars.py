@@ -22,15 +22,19 @@ FULL_HD = (1920, 1080)
 
 
 def pictures_beside_answers(server: Server, rounds: int) -> dict[str, Any]:
-    """Time between tokens of running streams, without anything else and while a request with ten pictures arrives."""
+    """Time between tokens of running streams, without anything else and while a request with ten pictures arrives.
+
+    Raises:
+        RuntimeError: a request failed, or the streams were over too soon.
+    """
     idle: list[float] = []
     busy: list[float] = []
     for number in range(rounds):
         idle += asyncio.run(_gaps(server, 2 * number, with_pictures=False))
         busy += asyncio.run(_gaps(server, 2 * number + 1, with_pictures=True))
     p99_idle, p99_busy = percentile(idle, 99), percentile(busy, 99)
-    assert p99_idle is not None
-    assert p99_busy is not None, "the pictures came while answers were streamed"
+    if p99_idle is None or p99_busy is None:
+        raise RuntimeError("the streams had ended before the pictures were there")
     return {
         "idle_itl_p99_s": p99_idle,
         "busy_itl_p99_s": p99_busy,

@@ -1,0 +1,50 @@
+"""The command line of make bench."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from bench import cli, report
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--threads", "0"], "--threads: must be a whole number above 0"),
+        (["--threads"], "--threads: expected at least one argument"),
+        (["--rounds", "-1"], "--rounds: must be a whole number above 0"),
+        (["--systems", "sglang"], "--systems: invalid choice: 'sglang'"),
+        (["--bars", "none"], "--bars: invalid choice: 'none'"),
+        (["tpu"], "invalid choice: 'tpu'"),
+    ],
+)
+def test_bad_command_lines(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each mistake is named, before anything is started."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_bar_that_fails_takes_nothing_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named among what was not measured; one that was not asked for is not measured at all."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cli.model, "make", lambda shape, folder: tmp_path)
+    written: list[dict] = []
+    monkeypatch.setattr(report, "write", lambda made, folder, name: written.append(made) or [])
+    options = argparse.Namespace(bars=["second_turn", "startup"], note="", size="small", rounds=1, out=tmp_path)
+    run = cli._Cpu(options, "make bench")
+
+    def fail() -> dict:
+        raise RuntimeError("a request failed: timeout\nand its log")
+
+    run._bar("second_turn", fail)
+    run._bar("startup", lambda: {"startup_s": 7.0})
+    run._bar("step_overhead", fail)
+    run._write()
+    assert written[0]["bars"] == {"startup": {"startup_s": 7.0}}
+    assert written[0]["left_out"] == {"second turn": "a request failed: timeout"}
+    assert "and its log" in capsys.readouterr().out
