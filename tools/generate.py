@@ -81,7 +81,7 @@ def reference() -> str:
         f"# {limits.KIND}: every field",
         "",
         f"`apiVersion: {limits.GROUP}/{limits.VERSION}`, `kind: {limits.KIND}`. {schema['description']}",
-        "`kubectl explain ovlm.spec --recursive` shows the same in a terminal.",
+        "`kubectl explain omegavlmdeployment.spec --recursive` shows the same in a terminal.",
         "",
     ]
     for path, node in _objects(schema["properties"]["spec"], "spec"):
