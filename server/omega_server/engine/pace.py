@@ -5,8 +5,8 @@ answers alone, and longer only if more wait for their first token than for their
 tokens depends on the machine, the model and the batch. Pure: the engine tells it the times.
 """
 
-STRETCH = 2.0
-_FEWEST = 32  # tokens, so that prompts go on whatever the times say
+STRETCH = 1.75
+_FEWEST = 16  # tokens, so that prompts go on whatever the times say
 _REFRESH = 16  # steps with prompts, after which one without shows again what answers alone cost
 _NEWEST = 0.3  # the weight of the newest time in a mean
 
