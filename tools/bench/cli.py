@@ -29,10 +29,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Systems are ended when this process is, however that comes.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        return _Cpu(options, "make bench" if not arguments else "tools/bench " + shlex.join(arguments)).run()
+        return _Cpu(options, command(options)).run()
     except RuntimeError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+
+
+def command(options: argparse.Namespace) -> str:
+    """How to measure the same again: without where it was written and what was noted."""
+    said: list[str] = []
+    for name in ("size", "rounds", "threads", "systems", "bars"):
+        value = getattr(options, name)
+        if value != _parser().get_default(name):
+            said += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join([".venv/bin/python", "tools/bench", *said]) if said else "make bench"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,9 +67,9 @@ def _count(text: str) -> int:
 class _Cpu:
     """A run on the CPU: what was measured so far, and what could not be."""
 
-    def __init__(self, options: argparse.Namespace, command: str) -> None:
+    def __init__(self, options: argparse.Namespace, repeated_by: str) -> None:
         self._options = options
-        self._command = command
+        self._command = repeated_by
         self._machine = machine.describe()
         self._commit = machine.commit()
         self._model = model.make(model.MOE, environments.cache() / "models")

@@ -108,7 +108,7 @@ def table(report: Mapping[str, Any], name: str) -> str:
     ]
     for workload in dict.fromkeys(workload for system in report["systems"].values() for workload in system):
         lines += [*_workload(workload, report["systems"]), ""]
-    lines += [*_ratios(report["ratios"]), "", *_bars(report["bars"])]
+    lines += [*_ratios(report["ratios"], report["systems"]), "", *_bars(report["bars"])]
     if report["left_out"]:
         lines += ["", "## Not measured", ""]
         lines += [f"- {system}: {reason}" for system, reason in report["left_out"].items()]
@@ -137,19 +137,23 @@ def _ms(seconds: float | None) -> str:
     return "whole answers" if seconds is None else f"{1000 * seconds:.0f}"
 
 
-def _ratios(ratios: Mapping[str, Mapping[str, list[float]]]) -> list[str]:
+def _ratios(ratios: Mapping[str, Mapping[str, list[float]]], systems: Mapping[str, Any]) -> list[str]:
     lines = [
         "## Ours against others",
         "",
-        "Output tokens per second, ours divided by the other's, within each round.",
+        (
+            "Output tokens per second, ours divided by the other's, within each round; and CPU seconds for the same answers, the "
+            "other's divided by ours, which other work on the machine changes less. Above 1, ours is better."
+        ),
         "",
-        "| workload | pair | median | each round |",
-        "|---|---|---|---|",
+        "| workload | pair | tokens/s, median | each round | CPU seconds |",
+        "|---|---|---|---|---|",
     ]
     for workload, pairs in ratios.items():
         for pair, values in pairs.items():
             each = ", ".join(f"{value:.2f}" for value in values)
-            lines.append(f"| {workload} | {pair} | {statistics.median(values):.2f} | {each} |")
+            ours, other = (systems[system][workload]["cpu_s"] for system in pair.split(" / "))
+            lines.append(f"| {workload} | {pair} | {statistics.median(values):.2f} | {each} | {other / ours:.2f} |")
     return lines
 
 
