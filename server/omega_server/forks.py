@@ -7,7 +7,9 @@ shares their memory with the others. Who asks for such a process names what it r
 multiprocessing's fork server does the work. It ends when the process that uses it and all that were forked have ended.
 """
 
+import atexit
 import importlib
+import multiprocessing
 import threading
 from multiprocessing import connection, forkserver, get_context
 from typing import Any
@@ -17,6 +19,13 @@ _CONTEXT.set_forkserver_preload(["omega_server.preload"])
 
 # multiprocessing looks at all processes when it starts one: how a process ended is told once, and to one thread.
 _LOCK = threading.Lock()
+
+
+@atexit.register
+def _end_all() -> None:
+    """End what is left. multiprocessing would wait for it after a SIGTERM, which these processes do not hear."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def begin() -> None:

@@ -6,6 +6,7 @@ process over must not take the server too.
 
 import json
 import resource
+import signal
 import sys
 from typing import BinaryIO
 
@@ -20,6 +21,8 @@ BASE_MEMORY = 1 << 30
 
 def main() -> None:
     """Decode until standard input ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the server decides what they mean
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     jobs, results = sys.stdin.buffer, sys.stdout.buffer
     while line := jobs.readline():

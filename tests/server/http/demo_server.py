@@ -96,7 +96,9 @@ def start_only(directory: Path, *flags: str, **environment: str) -> subprocess.P
     path = os.pathsep.join(str(ROOT / project) for project in ("server", "crds"))
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
     with (directory / "server.log").open("wb") as file:
-        return subprocess.Popen(command, stdout=file, stderr=file, env=environ | environment, cwd=directory)
+        return subprocess.Popen(
+            command, stdout=file, stderr=file, env=environ | environment, cwd=directory, start_new_session=True
+        )
 
 
 def start(directory: Path, *flags: str, key: str | None = None, **environment: str) -> Server:

@@ -99,7 +99,7 @@ def test_life(tmp_path: Path, slow_picture: SlowPicture) -> None:
         assert (engine["state"], engine["restarts"]) == ("ready", 1)
         assert server.client.post("/v1/chat/completions", json=HELLO).status_code == 200
 
-        # SIGTERM: no new work, the old work is finished, even if its picture is not there yet, then the end.
+        # SIGTERM to all of its processes: no new work, the old work is finished, even if its picture is not there yet, then the end.
         picture = [
             {"type": "image_url", "image_url": {"url": slow_picture.url}},
             {"type": "text", "text": "Describe it"},
@@ -112,7 +112,7 @@ def test_life(tmp_path: Path, slow_picture: SlowPicture) -> None:
             next(lines)
             early = other.submit(server.chat, picture)
             assert slow_picture.asked.wait(PATIENCE)
-            server.process.send_signal(signal.SIGTERM)
+            os.killpg(server.process.pid, signal.SIGTERM)
             time.sleep(0.2)
             ready = httpx.get(f"{server.url}/ready", trust_env=False)
             assert (ready.status_code, ready.json()["status"]) == (503, "draining")
