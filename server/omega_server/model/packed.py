@@ -3,6 +3,9 @@
 torch multiplies a few rows, as a decode step has them, with a plain matrix at half of what the machine can do: MKL, or
 oneDNN, copies the matrix into its own order first, each time. Packed once, it is only read. These are the operators that
 torch's own compiler uses for frozen weights.
+
+oneDNN compiles a kernel for each number of rows that it meets, half a megabyte of them, and frees none. So rows of zeros
+fill up what has few.
 """
 
 from collections.abc import Callable
@@ -10,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 _SUPPORTED: dict[torch.dtype, Callable[[], bool]] = {
     torch.float32: lambda: True,
@@ -44,8 +48,17 @@ def pack(weight: Tensor) -> Tensor:
 
 def multiply(x: Tensor, packed: Tensor, bias: Tensor | None = None) -> Tensor:
     """[..., in_features] times a packed weight, plus the bias: [..., out_features]."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
-    return product
+    rows = x.reshape(-1, x.shape[-1])
+    count = len(rows)
+    filled = pad(rows, (0, 0, 0, padded(count) - count)) if padded(count) > count else rows
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(filled, packed, bias, "none", [], "")
+    return product[:count].view(*x.shape[:-1], product.shape[-1])
+
+
+def padded(rows: int) -> int:
+    """The next number of rows that is computed with: four of them between any two powers of two, so a fifth is zeros at most."""
+    step = 1 << max(0, (rows - 1).bit_length() - 3)
+    return -(-rows // step) * step
 
 
 def can_pack(module: nn.Module, *weights: Any) -> bool:

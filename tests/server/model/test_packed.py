@@ -29,7 +29,7 @@ def routed(dtype: torch.dtype) -> Qwen3VLMoeTextExperts:
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("shape", [(0, 64), (1, 64), (1, 16, 64), (2, 3, 64)])
+@pytest.mark.parametrize("shape", [(0, 64), (1, 64), (1, 16, 64), (2, 3, 64), (1, 77, 64)])
 def test_packed_linear_equals_linear(dtype, shape, bias):
     """For no row, one, and many, of any number of dimensions."""
     model = nn.Sequential(nn.Linear(64, 40, bias=bias, dtype=dtype))
@@ -40,6 +40,13 @@ def test_packed_linear_equals_linear(dtype, shape, bias):
         torch.testing.assert_close(model(x), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
     assert isinstance(model[0], packed.PackedLinear)
     assert model[0].weight.shape == (40, 64)
+
+
+def test_few_numbers_of_rows_are_computed_with():
+    """However long the steps are, kernels for a few numbers of rows do; and little is computed in vain."""
+    counts = range(1, 4097)
+    assert all(count <= packed.padded(count) <= count * 1.25 for count in counts)
+    assert len({packed.padded(count) for count in counts}) < 50
 
 
 def test_rows_that_do_not_lie_together(dtype):
