@@ -134,6 +134,8 @@ def main() -> None:
     parser.add_argument("--twin-steps", type=int, default=1400)
     parser.add_argument("--cases", type=int, default=200, help="of each type, in the evaluation")
     args = parser.parse_args()
+    if not (args.out / "README.md").is_file():
+        parser.error(f"{args.out} has no README.md, into which the accuracy is written: name a copy of demo")
     start = time.monotonic()
     torch.set_num_threads(1)  # of each worker; one that had more could not be forked
     folders = {stage: args.out / name for stage, name in MODELS.items()}
