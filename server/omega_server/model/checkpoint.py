@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omega_server.model.experts_layout import ConvertError, has_model_layout
+from omega_server.model.experts_layout import FAMILIES, ConvertError, has_model_layout
 
 SUPPORTED = {
     "qwen3_vl": "Qwen3VLForConditionalGeneration",
@@ -13,9 +13,6 @@ SUPPORTED = {
     "omega17_vl_exp": "Omega17VLExpForConditionalGeneration",
 }
 """Model types of config.json, and their architectures."""
-
-EXPERTS = ("qwen3_vl_moe", "omega17_vl_exp")
-"""Those of them that are mixtures of experts."""
 
 DTYPES = ("bfloat16", "float16", "float32")
 """What weights may be converted to."""
@@ -67,7 +64,7 @@ def check(model_path: str, *, dtype: str, quantization: str = "none", tensor_par
 
 def _check_parts(path: Path, config: dict[str, Any], parts: int) -> None:
     """Raise ModelError if a model cannot be cut into so many parts (shards.py)."""
-    experts = config["model_type"] in EXPERTS
+    experts = config["model_type"] in FAMILIES
     text = config.get("text_config", {})
     names = ["num_attention_heads", "num_key_value_heads", "moe_intermediate_size" if experts else "intermediate_size"]
     widths = {name: text.get(name) for name in names}

@@ -14,7 +14,8 @@ MODEL_LAYOUT = "transformers-5"
 
 EXPERTS = ("mlp.experts.gate_up_proj", "mlp.experts.down_proj")
 MARKED = "omega17_vl_exp"  # the shapes of an official checkpoint are enough for its class
-_FAMILIES = ("qwen3_vl_moe", MARKED)
+FAMILIES = ("qwen3_vl_moe", MARKED)
+"""Model types that are mixtures of experts."""
 
 
 class ConvertError(Exception):
@@ -77,9 +78,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConvertError(f"{path} is not a checkpoint: it is no directory with a config.json") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConvertError(f"{path} is not a checkpoint of a vision-language model, by its config.json") from None
-    if family not in _FAMILIES:
+    if family not in FAMILIES:
         raise ConvertError(
-            f"{path} is of type {family!r}; convertible are {' and '.join(_FAMILIES)}, which have experts"
+            f"{path} is of type {family!r}; convertible are {' and '.join(FAMILIES)}, which have experts"
         )
     if not {"hidden_size", "moe_intermediate_size"} <= sizes:
         raise ConvertError(f"{path} has no hidden_size or no moe_intermediate_size in its config.json: fetch it again")

@@ -50,7 +50,8 @@ def multiply(x: Tensor, packed: Tensor, bias: Tensor | None = None) -> Tensor:
     """[..., in_features] times a packed weight, plus the bias: [..., out_features]."""
     rows = x.reshape(-1, x.shape[-1])
     count = len(rows)
-    filled = pad(rows, (0, 0, 0, padded(count) - count)) if padded(count) > count else rows
+    missing = padded(count) - count
+    filled = pad(rows, (0, 0, 0, missing)) if missing else rows
     product: Tensor = torch.ops.mkldnn._linear_pointwise(filled, packed, bias, "none", [], "")
     return product[:count].view(*x.shape[:-1], product.shape[-1])
 
