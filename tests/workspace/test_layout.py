@@ -35,7 +35,7 @@ def test_no_file_names_a_package_index() -> None:
     assert [path for path in tracked() if path != this and hosts.search((ROOT / path).read_bytes())] == []
 
 
-@pytest.mark.parametrize("name", ["server", "operator", "dev", "uv"])
+@pytest.mark.parametrize("name", ["server", "operator", "dev", "uv", "clients"])
 def test_requirements_are_pinned_by_hash(name: str) -> None:
     """Every requirement has one version and at least one hash."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
