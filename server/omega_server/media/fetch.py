@@ -1,4 +1,4 @@
-"""A picture's address to its bytes, without opening the inside network to whoever may ask for a picture.
+"""A picture's or video's address to its bytes, without opening the inside network to whoever may ask for one.
 
 Every address that is not public is refused, names are resolved once and the connection goes to the very address that
 was checked, each redirect is checked again, nothing from the environment is obeyed, and size and time are bounded. A
@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from omega_schema.resource import Images
+from omega_schema.resource import Images, Video
 from omega_server.media.address import Network, literal, permitted
 from omega_server.media.errors import MediaError
 
@@ -26,72 +26,117 @@ BINARY_TYPES = ("application/octet-stream", "binary/octet-stream")
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture as it was sent.
+    """A picture or video as it was sent.
 
     Attributes:
         data: the file's bytes, or their base64 text.
-        base64: which of the two. The text is decoded beside the picture, not in the process that talks to clients.
+        base64: which of the two. The text is decoded beside what it holds, not in the process that talks to clients.
     """
 
     data: bytes
     base64: bool
 
 
-async def fetch(source: str, images: Images, *, bare: bool) -> Encoded:
-    """The bytes behind a picture's address.
+@dataclass(frozen=True)
+class Wanted:
+    """What is fetched, and from where it may come.
+
+    Attributes:
+        noun: in messages.
+        word: in codes and media types.
+        max_bytes: of the file.
+        images: the policy, which is the same for videos.
+    """
+
+    noun: str
+    word: str
+    max_bytes: int
+    images: Images
+
+    def invalid(self, message: str) -> MediaError:
+        """The address cannot be used."""
+        return MediaError(f"invalid_{self.word}_url", message)
+
+    def unsupported(self, place: str) -> MediaError:
+        """Another media type."""
+        message = f"{place} something that is not a {self.noun}."
+        return MediaError(f"unsupported_{self.word}_media_type", message)
+
+    def not_base64(self) -> MediaError:
+        """Other characters."""
+        return MediaError(f"invalid_base64_{self.word}", f"The {self.noun} is not base64.")
+
+    def empty(self) -> MediaError:
+        """No bytes."""
+        return MediaError(f"empty_{self.word}_file", f"The {self.noun} is empty.")
+
+    def too_large(self) -> MediaError:
+        """Too many bytes."""
+        return MediaError(
+            f"{self.word}_file_too_large", f"The {self.noun}'s file is larger than {self.max_bytes} bytes."
+        )
+
+    def failed(self) -> MediaError:
+        """The download, for whatever reason."""
+        return MediaError(f"failed_to_download_{self.word}", f"The {self.noun} could not be downloaded.")
+
+
+def a_picture(images: Images) -> Wanted:
+    """A picture under these limits."""
+    return Wanted("picture", "image", images.max_bytes.bytes, images)
+
+
+def a_video(limits: Video, images: Images) -> Wanted:
+    """A video under these limits, from where pictures may come."""
+    return Wanted("video", "video", limits.max_bytes.bytes, images)
+
+
+async def fetch(source: str, wanted: Wanted, *, bare: bool) -> Encoded:
+    """The bytes behind the address of a picture or video.
 
     Args:
         source: a data: URI or an http(s) address.
-        images: limits and policy.
+        wanted: which of the two, limits and policy.
         bare: whether text without a scheme is base64.
 
     Raises:
         MediaError: the address, or what it leads to, is not permitted.
     """
     scheme = source[:10].partition(":")[0].lower() if ":" in source[:10] else ""
-    limit = images.max_bytes.bytes
     if scheme == "data":
-        return _data_uri(source, limit)
+        return _data_uri(source, wanted)
     if scheme in ("http", "https"):
-        if not images.allow_remote:
-            raise MediaError("invalid_image_url", "This server fetches no pictures; send it as a data: URI.")
-        return Encoded(await _download(_parse(source), images, limit), base64=False)
+        if not wanted.images.allow_remote:
+            raise wanted.invalid(f"This server fetches no {wanted.noun}s; send it as a data: URI.")
+        return Encoded(await _download(_parse(source, wanted), wanted), base64=False)
     # The base64 of a JPEG begins with /9j/, so a slash alone does not make a path.
     if bare and ":" not in source and (not source.startswith("/") or source.startswith("/9j/")):
-        return _base64(source, limit)
-    raise MediaError("invalid_image_url", "A picture's address begins with https://, http:// or data:image/.")
+        return _base64(source, wanted)
+    raise wanted.invalid(f"A {wanted.noun}'s address begins with https://, http:// or data:{wanted.word}/.")
 
 
-def _data_uri(source: str, limit: int) -> Encoded:
+def _data_uri(source: str, wanted: Wanted) -> Encoded:
     head, comma, payload = source.partition(",")
     kind, *parameters = head[len("data:") :].split(";")
     if not comma or "base64" not in (parameter.strip().lower() for parameter in parameters):
-        raise MediaError("invalid_image_url", "A data: URI looks like data:image/png;base64,PAYLOAD.")
-    if kind and not kind.lower().startswith("image/") and kind.lower() not in BINARY_TYPES:
-        raise MediaError("unsupported_image_media_type", "The data: URI's media type is not a picture's.")
-    return _base64(payload, limit)
+        raise wanted.invalid(f"A data: URI looks like data:{wanted.word}/TYPE;base64,PAYLOAD.")
+    if kind and not kind.lower().startswith(f"{wanted.word}/") and kind.lower() not in BINARY_TYPES:
+        raise wanted.unsupported("The data: URI says that it is")
+    return _base64(payload, wanted)
 
 
-def _base64(payload: str, limit: int) -> Encoded:
+def _base64(payload: str, wanted: Wanted) -> Encoded:
     if not payload:
-        raise MediaError("empty_image_file", "The picture is empty.")
-    if len(payload) // 4 * 3 > limit + 3:
-        raise _too_large(limit)
+        raise wanted.empty()
+    if len(payload) // 4 * 3 > wanted.max_bytes + 3:
+        raise wanted.too_large()
     if not payload.isascii():
-        raise MediaError("invalid_base64_image", "The picture is not base64.")
+        raise wanted.not_base64()
     data = unquote_to_bytes(payload) if "%" in payload else payload.encode("ascii")
     return Encoded(data, base64=True)
 
 
-def _too_large(limit: int) -> MediaError:
-    return MediaError("image_file_too_large", f"The picture's file is larger than {limit} bytes.")
-
-
-def _failed() -> MediaError:
-    return MediaError("failed_to_download_image", "The picture could not be downloaded.")
-
-
-def _parse(text: str) -> URL:
+def _parse(text: str, wanted: Wanted) -> URL:
     """An http(s) address with nothing odd in it, so that no two parsers could see different hosts."""
     odd = any(ord(char) <= 0x20 or ord(char) == 0x7F or char == "\\" for char in text)
     try:
@@ -100,20 +145,21 @@ def _parse(text: str) -> URL:
     except ValueError:
         odd, port, host, url = True, None, None, URL()
     if odd or len(text) > 8192 or not host or port in (None, 0) or url.raw_user or url.raw_password is not None:
-        raise MediaError("invalid_image_url", "The picture's address is not a plain http(s) address.")
+        raise wanted.invalid(f"The {wanted.noun}'s address is not a plain http(s) address.")
     return url.with_fragment(None)
 
 
-def _check(url: URL, images: Images) -> None:
+def _check(url: URL, wanted: Wanted) -> None:
+    images = wanted.images
     host = (url.raw_host or "").rstrip(".").lower()
     if images.allowed_hosts and not any(_matches(host, pattern) for pattern in images.allowed_hosts):
-        raise MediaError("invalid_image_url", "Pictures may not be fetched from this host.")
+        raise wanted.invalid(f"A {wanted.noun} may not be fetched from this host.")
     try:
         address = literal(host)
     except ValueError:
         address = "127.0.0.1"  # an odd spelling is treated as what it most often hides
     if address is not None and not permitted(address, _networks(images)):
-        raise MediaError("invalid_image_url", "Pictures may not be fetched from this address.")
+        raise wanted.invalid(f"A {wanted.noun} may not be fetched from this address.")
 
 
 def _matches(host: str, pattern: str) -> bool:
@@ -147,58 +193,59 @@ class _PublicResolver(AbstractResolver):
         """Nothing is held."""
 
 
-async def _download(url: URL, images: Images, limit: int) -> bytes:
-    _check(url, images)
-    connector = aiohttp.TCPConnector(resolver=_PublicResolver(_networks(images)), use_dns_cache=False, force_close=True)
+async def _download(url: URL, wanted: Wanted) -> bytes:
+    _check(url, wanted)
+    resolver = _PublicResolver(_networks(wanted.images))
+    connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True)
     session = aiohttp.ClientSession(
         connector=connector, trust_env=False, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
     )
     try:
-        async with asyncio.timeout(images.fetch_timeout.seconds), session:
-            return await _follow(session, url, images, limit)
+        async with asyncio.timeout(wanted.images.fetch_timeout.seconds), session:
+            return await _follow(session, url, wanted)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        raise _failed() from error
+        raise wanted.failed() from error
 
 
-async def _follow(session: aiohttp.ClientSession, url: URL, images: Images, limit: int) -> bytes:
+async def _follow(session: aiohttp.ClientSession, url: URL, wanted: Wanted) -> bytes:
     for _ in range(MAX_REDIRECTS + 1):
-        headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "omega-vlm"}
+        headers = {"Accept": f"{wanted.word}/*", "Accept-Encoding": "identity", "User-Agent": "omega-vlm"}
         async with session.get(url, allow_redirects=False, headers=headers) as response:
             if response.status in (301, 302, 303, 307, 308) and "Location" in response.headers:
-                url = _next(url, response.headers["Location"], images)
+                url = _next(url, response.headers["Location"], wanted)
                 continue
             if response.status != 200:
-                raise _failed()
-            return await _body(response, limit)
-    raise _failed()
+                raise wanted.failed()
+            return await _body(response, wanted)
+    raise wanted.failed()
 
 
-def _next(url: URL, location: str, images: Images) -> URL:
+def _next(url: URL, location: str, wanted: Wanted) -> URL:
     # Where a redirect leads is the far side's doing, and what is there is nobody's business.
     try:
-        following = _parse(str(url.join(URL(location))))
+        following = _parse(str(url.join(URL(location))), wanted)
         if following.scheme not in ("http", "https"):
-            raise _failed()
-        _check(following, images)
+            raise wanted.failed()
+        _check(following, wanted)
     except (MediaError, ValueError) as error:
-        raise _failed() from error
+        raise wanted.failed() from error
     return following
 
 
-async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _body(response: aiohttp.ClientResponse, wanted: Wanted) -> bytes:
     kind = response.content_type
-    if "Content-Type" in response.headers and not kind.startswith("image/") and kind not in BINARY_TYPES:
-        raise MediaError("unsupported_image_media_type", "The address leads to something that is not a picture.")
+    if "Content-Type" in response.headers and not kind.startswith(f"{wanted.word}/") and kind not in BINARY_TYPES:
+        raise wanted.unsupported("The address leads to")
     # We asked for the plain file; a compressed one could grow without bound.
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise _too_large(limit)
-    if (response.content_length or 0) > limit:
-        raise _too_large(limit)
+        raise wanted.too_large()
+    if (response.content_length or 0) > wanted.max_bytes:
+        raise wanted.too_large()
     data = bytearray()
     async for chunk in response.content.iter_chunked(CHUNK):
         data += chunk
-        if len(data) > limit:
-            raise _too_large(limit)
+        if len(data) > wanted.max_bytes:
+            raise wanted.too_large()
     if not data:
-        raise MediaError("empty_image_file", "The picture is empty.")
+        raise wanted.empty()
     return bytes(data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from omega_schema.resource import Images
 from omega_server.media.decode import Limits, Picture
 from omega_server.media.errors import MediaError
-from omega_server.media.fetch import fetch
+from omega_server.media.fetch import a_picture, fetch
 from omega_server.media.pool import DecodePool
 
 LOW_DETAIL = 512
@@ -60,7 +60,7 @@ class Loader:
         size = min(images.max_size, LOW_DETAIL) if source.low_detail else images.max_size
         limits = Limits(images.max_pixels, size, images.max_bytes.bytes)
         try:
-            return await self._pool.decode(await fetch(source.address, images, bare=source.bare), limits)
+            return await self._pool.decode(await fetch(source.address, a_picture(images), bare=source.bare), limits)
         except MediaError as error:
             error.param = source.param
             raise

@@ -11,7 +11,7 @@ from aiohttp import web
 from omega_schema.resource import Images
 from omega_server.media import fetch as fetch_module
 from omega_server.media.errors import MediaError
-from omega_server.media.fetch import fetch
+from omega_server.media.fetch import a_picture, fetch
 
 LOOPBACK = Images(allowed_cidrs=["127.0.0.0/8"], max_bytes="64Ki", fetch_timeout="1s")
 FAILED = ("failed_to_download_image", "The picture could not be downloaded.")
@@ -41,7 +41,7 @@ async def site(handler: Handler, place: tuple[str, int] = ("127.0.0.1", 0)) -> A
 async def refusal(address: str, images: Images = LOOPBACK, *, bare: bool = False) -> tuple[str, str]:
     """Code and message with which an address is refused."""
     with pytest.raises(MediaError) as caught:
-        await fetch(address, images, bare=bare)
+        await fetch(address, a_picture(images), bare=bare)
     return caught.value.code, str(caught.value)
 
 
@@ -53,7 +53,7 @@ async def picture(_request: web.Request) -> web.StreamResponse:
 async def test_download() -> None:
     """A picture on a permitted address arrives as it is."""
     async with site(picture) as (address, asked):
-        encoded = await fetch(f"{address}/a.png?x=1#y", LOOPBACK, bare=False)
+        encoded = await fetch(f"{address}/a.png?x=1#y", a_picture(LOOPBACK), bare=False)
     assert (encoded.data, encoded.base64) == (b"picture", False)
     assert asked == ["/a.png"]
 
@@ -115,7 +115,7 @@ async def test_redirects() -> None:
         return await picture(request)
 
     async with site(handler) as (address, asked):
-        assert (await fetch(f"{address}/good", LOOPBACK, bare=False)).data == b"picture"
+        assert (await fetch(f"{address}/good", a_picture(LOOPBACK), bare=False)).data == b"picture"
         for path in ("inside", "link-local", "file", "odd", "loop"):
             assert await refusal(f"{address}/{path}") == FAILED
         assert asked.count("/loop") == fetch_module.MAX_REDIRECTS + 1
@@ -153,7 +153,7 @@ async def test_rebinding(monkeypatch: pytest.MonkeyPatch) -> None:
         async with site(picture, ("127.0.0.2", port)) as (_, asked):
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
             only = Images(allowed_cidrs=["127.0.0.2/32"])
-            assert (await fetch(f"http://rebind.example:{port}/", only, bare=False)).data == b"picture"
+            assert (await fetch(f"http://rebind.example:{port}/", a_picture(only), bare=False)).data == b"picture"
             assert answers == [["127.0.0.1"]]
             assert await refusal(f"http://rebind.example:{port}/", only) == FAILED
             answers.append(["127.0.0.2", "127.0.0.1"])
@@ -202,7 +202,7 @@ async def test_policy() -> None:
         assert (await refusal(address, only))[0] == "invalid_image_url"
     async with site(picture) as (address, asked):
         listed = Images(allowed_hosts=["127.0.0.1"], allowed_cidrs=["127.0.0.0/8"])
-        assert (await fetch(address, listed, bare=False)).data == b"picture"
+        assert (await fetch(address, a_picture(listed), bare=False)).data == b"picture"
         assert asked == ["/"]
 
 
@@ -211,16 +211,16 @@ async def test_environment_is_not_obeyed(monkeypatch: pytest.MonkeyPatch) -> Non
     async with site(picture) as (address, asked), site(picture) as (proxy, proxied):
         monkeypatch.setenv("HTTP_PROXY", proxy)
         monkeypatch.setenv("http_proxy", proxy)
-        await fetch(f"{address}/direct", LOOPBACK, bare=False)
+        await fetch(f"{address}/direct", a_picture(LOOPBACK), bare=False)
         assert (asked, proxied) == (["/direct"], [])
 
 
 async def test_base64() -> None:
     """Data: URIs always, and plain base64 where the original system took it, also when it begins like a path."""
-    uri = await fetch("data:image/png;base64,aGk=", LOOPBACK, bare=False)
+    uri = await fetch("data:image/png;base64,aGk=", a_picture(LOOPBACK), bare=False)
     assert (uri.data, uri.base64) == (b"aGk=", True)
-    assert (await fetch("DATA:;charset=x;BASE64,aGk%3D", LOOPBACK, bare=False)).data == b"aGk="
-    assert (await fetch("/9j/4AAQ", LOOPBACK, bare=True)).data == b"/9j/4AAQ"
+    assert (await fetch("DATA:;charset=x;BASE64,aGk%3D", a_picture(LOOPBACK), bare=False)).data == b"aGk="
+    assert (await fetch("/9j/4AAQ", a_picture(LOOPBACK), bare=True)).data == b"/9j/4AAQ"
     assert (await refusal("aGk="))[0] == "invalid_image_url"
     assert (await refusal("data:image/png;base64,"))[0] == "empty_image_file"
     assert (await refusal("data:image/png;base64," + "A" * 90_000))[0] == "image_file_too_large"
