@@ -16,8 +16,8 @@ BALANCE = 0.02
 def make_twin(dense: Qwen3VLForConditionalGeneration, tokenizer: Any) -> Qwen3VLMoeForConditionalGeneration:
     """A twin whose experts each begin with half of the dense layer's neurons, chosen by chance.
 
-    The half is twice as strong, since a token's two experts share a weight of one: the sum is right on average, and
-    training does the rest.
+    The half is twice as strong, since a token's two experts share a weight of one: the sum is right on average. Noise of
+    its own, as strong as the neurons, keeps an expert from standing in for another; training does the rest.
     """
     experts = {"moe_intermediate_size": WIDTH, "num_experts": EXPERTS, "num_experts_per_tok": CHOSEN}
     config = Qwen3VLMoeConfig(
@@ -35,8 +35,13 @@ def make_twin(dense: Qwen3VLForConditionalGeneration, tokenizer: Any) -> Qwen3VL
         gate, up, down = (known[f"{mlp}.{name}_proj.weight"] for name in ("gate", "up", "down"))
         shuffled = torch.cat([torch.randperm(len(gate), generator=dice) for _ in range(EXPERTS // CHOSEN)])
         halves = shuffled.view(EXPERTS, WIDTH)
-        weights[f"{mlp}.experts.gate_up_proj"] = torch.stack([torch.cat([gate[h], up[h]]) for h in halves])
-        weights[f"{mlp}.experts.down_proj"] = torch.stack([CHOSEN * down[:, h] for h in halves])
+        parts = {
+            "gate_up_proj": torch.stack([torch.cat([gate[h], up[h]]) for h in halves]),
+            "down_proj": torch.stack([CHOSEN * down[:, h] for h in halves]),
+        }
+        for name, part in parts.items():
+            noise = part.std() * torch.randn(part.shape, generator=dice)
+            weights[f"{mlp}.experts.{name}"] = (part + noise) / 2**0.5
         weights[f"{mlp}.gate.weight"] = 0.02 * torch.randn(EXPERTS, TEXT["hidden_size"], generator=dice)
     twin.load_state_dict(weights)
     return twin
