@@ -18,7 +18,8 @@ from omega_server.prompt.messages import Turn
 from omega_server.serving import Serving
 from omega_server.wire import responses, sse
 from omega_server.wire.errors import INTERNAL, ApiError, Problem, bad_request, problem_of
-from omega_server.wire.requests import ChatRequest, ImagePart, TextPart, TokenizeRequest
+from omega_server.wire.messages import ImagePart, TextPart
+from omega_server.wire.requests import ChatRequest, TokenizeRequest
 
 logger = logging.getLogger(__name__)
 

@@ -4,260 +4,21 @@ Types are strict: true is no number and "7" neither. Limits that only the live c
 `chat`, with the same codes.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from omega_server.wire.errors import bad_request
 from omega_server.wire.faults import first_fault
+from omega_server.wire.messages import UNSUPPORTED_IN_MESSAGES, Message
+from omega_server.wire.strict import Strict
+from omega_server.wire.unsupported import ALREADY_SO, UNSUPPORTED
 
-MAX_TEXT = 8 * 1024 * 1024
-"""Longest text of one message part, in characters. The context is shorter still; this bounds the work to find out."""
-MAX_SOURCE = 512 * 1024 * 1024
-"""Longest picture address, in characters; the body's own limit and images.maxBytes are smaller."""
 MAX_STOP = 1024
 """Longest stop string, in characters."""
 MAX_PLAIN = 1024 * 1024
 """Longest text to tokenize without a conversation, in characters."""
-
-UNSUPPORTED = frozenset(
-    [
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "functions",
-        "function_call",
-        "modalities",
-        "audio",
-        "prediction",
-        "reasoning_effort",
-        "reasoning",
-        "service_tier",
-        "store",
-        "web_search_options",
-        "verbosity",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "moderation",
-        "best_of",
-        "use_beam_search",
-        "early_stopping",
-        "include_stop_str_in_output",
-        "skip_special_tokens",
-        "truncate_prompt_tokens",
-        "prompt_logprobs",
-        "logprob_token_ids",
-        "allowed_token_ids",
-        "bad_words",
-        "echo",
-        "add_generation_prompt",
-        "continue_final_message",
-        "add_special_tokens",
-        "documents",
-        "chat_template",
-        "chat_template_kwargs",
-        "media_io_kwargs",
-        "mm_processor_kwargs",
-        "structured_outputs",
-        "guided_json",
-        "guided_regex",
-        "guided_choice",
-        "guided_grammar",
-        "priority",
-        "request_id",
-        "session_id",
-        "return_token_ids",
-        "cache_salt",
-        "kv_transfer_params",
-        "vllm_xargs",
-        "repetition_detection",
-        "thinking_token_budget",
-        "include_reasoning",
-        "thinking",
-        "regex",
-        "ebnf",
-        "stop_regex",
-        "lora_path",
-        "lora_request",
-        "rid",
-        "input_ids",
-        "custom_logit_processor",
-        "images_config",
-        "max_dynamic_patch",
-        "prompt_embeds",
-        "image_embeds",
-        "num_beams",
-        "do_sample",
-    ]
-)
-"""Fields that OpenAI or other servers know and this one does not do."""
-
-ALREADY_SO: Mapping[str, tuple[Any, ...]] = {
-    "add_generation_prompt": (True,),
-    "best_of": (1,),
-    "continue_final_message": (False,),
-    "early_stopping": (False,),
-    "echo": (False,),
-    "include_stop_str_in_output": (False,),
-    "modalities": (["text"],),
-    "num_beams": (1,),
-    "service_tier": ("auto", "default"),
-    "skip_special_tokens": (True,),
-    "store": (False,),
-    "use_beam_search": (False,),
-}
-"""Values of such fields that ask for what happens anyway, and are taken."""
-
-UNSUPPORTED_IN_MESSAGES = frozenset(
-    ["name", "tool_calls", "tool_call_id", "function_call", "audio", "refusal", "annotations"]
-)
-UNSUPPORTED_PARTS = {
-    "input_audio": "unsupported_content_type",
-    "audio": "unsupported_content_type",
-    "audio_url": "unsupported_content_type",
-    "video": "unsupported_content_type",
-    "video_url": "unsupported_content_type",
-    "file": "unsupported_content_type",
-    "refusal": "unsupported_parameter",
-    "image_embeds": "unsupported_parameter",
-    "image_pil": "unsupported_parameter",
-    "pickle": "unsupported_parameter",
-}
-"""Kinds of content that other servers take, and the code under which this one refuses them."""
-
-
-class Strict(BaseModel):
-    """No coercion, no unknown field, no change afterwards."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-def _by(field: str, known: Mapping[str, str]) -> Callable[[Any], str | None]:
-    """A discriminator that tags by the value of `field`; tags stand in <> so that no field can look like one."""
-
-    def tag(value: Any) -> str | None:
-        kind = value.get(field) if isinstance(value, dict) else getattr(value, field, None)
-        return known.get(kind, f"<{kind}>") if isinstance(kind, str) else None
-
-    return tag
-
-
-class TextPart(Strict):
-    """Words."""
-
-    type: Literal["text"]
-    text: Annotated[str, Field(max_length=MAX_TEXT)]
-
-
-class ImageUrl(Strict):
-    """Where a picture is, and how closely to look."""
-
-    url: Annotated[str, Field(max_length=MAX_SOURCE)]
-    detail: Literal["auto", "low", "high"] | None = None
-
-
-class ImageUrlPart(Strict):
-    """A picture, as OpenAI's clients send it."""
-
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-    @property
-    def source(self) -> str:
-        """An http(s) address or a data: URI."""
-        return self.image_url.url
-
-    @property
-    def detail(self) -> str | None:
-        """How closely to look: low, high or auto."""
-        return self.image_url.detail
-
-
-class ImagePart(Strict):
-    """A picture, as the original system took it: an address, a data: URI or plain base64."""
-
-    type: Literal["image"]
-    image: Annotated[str, Field(max_length=MAX_SOURCE)]
-    detail: Literal["auto", "low", "high"] | None = None
-
-    @property
-    def source(self) -> str:
-        """An http(s) address, a data: URI or base64."""
-        return self.image
-
-
-def _refuse_part(value: Any) -> NoReturn:
-    kind = value["type"]
-    raise PydanticCustomError(UNSUPPORTED_PARTS[kind], "content of type {kind} is not supported", {"kind": kind})
-
-
-def _text_only(value: Any) -> Any:
-    if isinstance(value, dict) and value.get("type") in ("image", "image_url"):
-        raise PydanticCustomError("invalid_value", "pictures belong into user messages")
-    return value
-
-
-_PART_TAGS = {"text": "<text>", "image": "<image>", "image_url": "<image_url>"} | dict.fromkeys(
-    UNSUPPORTED_PARTS, "<refused>"
-)
-Refused = Annotated[Any, BeforeValidator(_refuse_part), Tag("<refused>")]
-Text = Annotated[TextPart, Tag("<text>")]
-UserPart = Annotated[
-    Text | Annotated[ImagePart, Tag("<image>")] | Annotated[ImageUrlPart, Tag("<image_url>")] | Refused,
-    Discriminator(_by("type", _PART_TAGS)),
-]
-OtherPart = Annotated[Text | Refused, Discriminator(_by("type", _PART_TAGS)), BeforeValidator(_text_only)]
-
-
-def _as_parts(value: Any) -> Any:
-    return [{"type": "text", "text": value}] if isinstance(value, str) else value
-
-
-class UserMessage(Strict):
-    """What a person says and shows."""
-
-    role: Literal["user"]
-    content: Annotated[list[UserPart], BeforeValidator(_as_parts), Field(min_length=1, max_length=1024)]
-
-
-class OtherMessage(Strict):
-    """Instructions, or what the model said before."""
-
-    role: Literal["system", "developer", "assistant"]
-    content: Annotated[list[OtherPart], BeforeValidator(_as_parts), Field(min_length=1, max_length=1024)]
-
-
-def _refuse_role(value: Any) -> NoReturn:
-    raise PydanticCustomError(
-        "unsupported_parameter", "messages of role {role} are not supported", {"role": value["role"]}
-    )
-
-
-_ROLE_TAGS = {
-    "user": "<user>",
-    **dict.fromkeys(("system", "developer", "assistant"), "<other>"),
-    **dict.fromkeys(("tool", "function"), "<refused>"),
-}
-Message = Annotated[
-    Annotated[UserMessage, Tag("<user>")]
-    | Annotated[OtherMessage, Tag("<other>")]
-    | Annotated[Any, BeforeValidator(_refuse_role), Tag("<refused>")],
-    Discriminator(_by("role", _ROLE_TAGS)),
-]
 
 
 def _refuse_true(value: Any) -> Any:
@@ -298,7 +59,7 @@ TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 class ChatRequest(Strict):
     """The body of POST /v1/chat/completions and of /v1/apply_template. None means: the server's default."""
 
-    model: str | None = None
+    model: Annotated[str, Field(max_length=MAX_PLAIN)] | None = None
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
     max_tokens: Int32 | None = None
     max_completion_tokens: Int32 | None = None
@@ -341,7 +102,7 @@ class ChatRequest(Strict):
 class TokenizeRequest(Strict):
     """The body of POST /v1/tokenize with a text; with messages it is a chat request."""
 
-    model: str | None = None
+    model: Annotated[str, Field(max_length=MAX_PLAIN)] | None = None
     prompt: Annotated[str, Field(max_length=MAX_PLAIN)]
 
 

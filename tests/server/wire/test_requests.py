@@ -7,17 +7,9 @@ from openai.types.chat import ChatCompletionStreamOptionsParam
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from omega_server.wire.errors import ApiError
-from omega_server.wire.requests import (
-    ALREADY_SO,
-    UNSUPPORTED,
-    ChatRequest,
-    ImagePart,
-    StreamOptions,
-    TextPart,
-    TokenizeRequest,
-    parse_chat,
-    parse_tokenize,
-)
+from omega_server.wire.messages import ImagePart, TextPart
+from omega_server.wire.requests import ChatRequest, StreamOptions, TokenizeRequest, parse_chat, parse_tokenize
+from omega_server.wire.unsupported import ALREADY_SO, UNSUPPORTED
 
 HELLO = {"role": "user", "content": "hello"}
 

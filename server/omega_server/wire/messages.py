@@ -1,0 +1,145 @@
+"""The messages of a conversation, and what they are made of."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+
+from omega_server.wire.strict import Strict
+
+MAX_TEXT = 8 * 1024 * 1024
+"""Longest text of one message part, in characters. The context is shorter still; this bounds the work to find out."""
+MAX_SOURCE = 512 * 1024 * 1024
+"""Longest picture address, in characters; the body's own limit and images.maxBytes are smaller."""
+
+UNSUPPORTED_IN_MESSAGES = frozenset(
+    ["name", "tool_calls", "tool_call_id", "function_call", "audio", "refusal", "annotations"]
+)
+UNSUPPORTED_PARTS = {
+    "input_audio": "unsupported_content_type",
+    "audio": "unsupported_content_type",
+    "audio_url": "unsupported_content_type",
+    "video": "unsupported_content_type",
+    "video_url": "unsupported_content_type",
+    "file": "unsupported_content_type",
+    "refusal": "unsupported_parameter",
+    "image_embeds": "unsupported_parameter",
+    "image_pil": "unsupported_parameter",
+    "pickle": "unsupported_parameter",
+}
+"""Kinds of content that other servers take, and the code under which this one refuses them."""
+
+
+def _by(field: str, known: Mapping[str, str]) -> Callable[[Any], str | None]:
+    """A discriminator that tags by the value of `field`; tags stand in <> so that no field can look like one."""
+
+    def tag(value: Any) -> str | None:
+        kind = value.get(field) if isinstance(value, dict) else getattr(value, field, None)
+        return known.get(kind, f"<{kind}>") if isinstance(kind, str) else None
+
+    return tag
+
+
+class TextPart(Strict):
+    """Words."""
+
+    type: Literal["text"]
+    text: Annotated[str, Field(max_length=MAX_TEXT)]
+
+
+class ImageUrl(Strict):
+    """Where a picture is, and how closely to look."""
+
+    url: Annotated[str, Field(max_length=MAX_SOURCE)]
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImageUrlPart(Strict):
+    """A picture, as OpenAI's clients send it."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+    @property
+    def source(self) -> str:
+        """An http(s) address or a data: URI."""
+        return self.image_url.url
+
+    @property
+    def detail(self) -> str | None:
+        """How closely to look: low, high or auto."""
+        return self.image_url.detail
+
+
+class ImagePart(Strict):
+    """A picture, as the original system took it: an address, a data: URI or plain base64."""
+
+    type: Literal["image"]
+    image: Annotated[str, Field(max_length=MAX_SOURCE)]
+    detail: Literal["auto", "low", "high"] | None = None
+
+    @property
+    def source(self) -> str:
+        """An http(s) address, a data: URI or base64."""
+        return self.image
+
+
+def _refuse_part(value: Any) -> NoReturn:
+    kind = value["type"]
+    raise PydanticCustomError(UNSUPPORTED_PARTS[kind], "content of type {kind} is not supported", {"kind": kind})
+
+
+def _text_only(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("type") in ("image", "image_url"):
+        raise PydanticCustomError("invalid_value", "pictures belong into user messages")
+    return value
+
+
+_PART_TAGS = {"text": "<text>", "image": "<image>", "image_url": "<image_url>"} | dict.fromkeys(
+    UNSUPPORTED_PARTS, "<refused>"
+)
+Refused = Annotated[Any, BeforeValidator(_refuse_part), Tag("<refused>")]
+Text = Annotated[TextPart, Tag("<text>")]
+UserPart = Annotated[
+    Text | Annotated[ImagePart, Tag("<image>")] | Annotated[ImageUrlPart, Tag("<image_url>")] | Refused,
+    Discriminator(_by("type", _PART_TAGS)),
+]
+OtherPart = Annotated[Text | Refused, Discriminator(_by("type", _PART_TAGS)), BeforeValidator(_text_only)]
+
+
+def _as_parts(value: Any) -> Any:
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
+
+
+class UserMessage(Strict):
+    """What a person says and shows."""
+
+    role: Literal["user"]
+    content: Annotated[list[UserPart], BeforeValidator(_as_parts), Field(min_length=1, max_length=1024)]
+
+
+class OtherMessage(Strict):
+    """Instructions, or what the model said before."""
+
+    role: Literal["system", "developer", "assistant"]
+    content: Annotated[list[OtherPart], BeforeValidator(_as_parts), Field(min_length=1, max_length=1024)]
+
+
+def _refuse_role(value: Any) -> NoReturn:
+    raise PydanticCustomError(
+        "unsupported_parameter", "messages of role {role} are not supported", {"role": value["role"]}
+    )
+
+
+_ROLE_TAGS = {
+    "user": "<user>",
+    **dict.fromkeys(("system", "developer", "assistant"), "<other>"),
+    **dict.fromkeys(("tool", "function"), "<refused>"),
+}
+Message = Annotated[
+    Annotated[UserMessage, Tag("<user>")]
+    | Annotated[OtherMessage, Tag("<other>")]
+    | Annotated[Any, BeforeValidator(_refuse_role), Tag("<refused>")],
+    Discriminator(_by("role", _ROLE_TAGS)),
+]
