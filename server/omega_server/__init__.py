@@ -13,6 +13,7 @@ media        addresses and data URIs -> pictures, in processes that may be kille
 engine       prompts -> tokens
 model        checkpoints -> modules
 wire         the OpenAI contract: requests, responses, events, errors
+playground   the page at /, for people with a browser
 forks        how processes that need torch are started, by one that has none
 preload      what they all find imported
 """

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from omega_server import logs
+from omega_server import logs, playground
 from omega_server.routes import ClientGone, Json, router
 from omega_server.serving import Serving
 from omega_server.wire.errors import (
@@ -30,8 +30,8 @@ from omega_server.wire.errors import (
 
 logger = logging.getLogger(__name__)
 
-OPEN = frozenset({"/live", "/ready"})
-"""Paths that need no key, because the kubelet and the operator have none."""
+OPEN = frozenset({"/live", "/ready"}) | playground.PATHS
+"""Paths that need no key: the kubelet and the operator have none, and the playground's page asks for it."""
 MAX_HEADERS = 64 * 1024
 """Bytes of all header names and values together."""
 CLIENT_GONE = 499

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
-from omega_server import chat
+from omega_server import chat, playground
 from omega_server.serving import Serving
 from omega_server.wire import responses, strict_json
-from omega_server.wire.errors import NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
+from omega_server.wire.errors import NOT_FOUND, NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
 from omega_server.wire.requests import ChatRequest, parse_chat, parse_tokenize
 
 router = APIRouter(redirect_slashes=False)
@@ -179,6 +179,27 @@ async def health(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus metrics."""
     return Response(_serving(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/")
+async def page(request: Request) -> Response:
+    """The playground, for people with a browser."""
+    return _file(request, playground.PAGE)
+
+
+@router.get("/playground/{name}")
+async def page_file(request: Request, name: str) -> Response:
+    """What the playground's page consists of."""
+    if f"/playground/{name}" not in playground.PATHS:
+        raise ApiError(NOT_FOUND)
+    return _file(request, name)
+
+
+def _file(request: Request, name: str) -> Response:
+    file = playground.FILES[name]
+    if request.headers.get("if-none-match") == file.headers["ETag"]:
+        return Response(status_code=304, headers=file.headers)
+    return Response(file.body, headers=file.headers)
 
 
 def _model(serving: Serving) -> dict[str, Any]:

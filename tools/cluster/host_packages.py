@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from cluster.shell import ClusterError, run, say
@@ -25,18 +26,21 @@ PACKAGES = {
 """Program to the package that holds it."""
 
 
-def missing() -> list[str]:
+def missing(wanted: Mapping[str, str] = PACKAGES) -> list[str]:
     """Names of the packages whose program is not on this machine."""
-    return sorted(package for program, package in PACKAGES.items() if shutil.which(program) is None)
+    return sorted(package for program, package in wanted.items() if shutil.which(program) is None)
 
 
-def ensure() -> None:
+def ensure(wanted: Mapping[str, str] = PACKAGES) -> None:
     """Install what is missing.
+
+    Args:
+        wanted: program to the package that holds it.
 
     Raises:
         ClusterError: if something is missing and this is not Debian, or not root.
     """
-    packages = missing()
+    packages = missing(wanted)
     if not packages:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
