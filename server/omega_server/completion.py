@@ -195,20 +195,23 @@ class Completion:
         if index > 0:
             await self._begun.wait()
         text = AnswerText(self._tokenizer, self._stops, sampling.min_tokens)
-        timer = self._metrics.timer(0 if index else self.prompt_tokens)
+        timer = self._metrics.timer(self.prompt_tokens)
+        if index == 0:
+            self._metrics.prompt(self.prompt_tokens)
         generator = cast("AsyncGenerator[Token, None]", self._engine.generate(self._prompt, sampling))
-        async with aclosing(generator) as tokens:
-            async for token in tokens:
-                timer.token(time.monotonic())
-                self._count(index, token)
-                self._begun.set()
-                words, finish = text.push(token)
-                logprobs = _logprobs(self._tokenizer, token)
-                if words or finish or logprobs:
-                    yield Delta(index, words, finish, logprobs)
-                if finish:
-                    timer.finish(time.monotonic(), finish)
-                    return
+        with timer.watch():
+            async with aclosing(generator) as tokens:
+                async for token in tokens:
+                    timer.token(time.monotonic(), cached=token.cached_tokens, queued=token.queued_seconds)
+                    self._count(index, token)
+                    self._begun.set()
+                    words, finish = text.push(token)
+                    logprobs = _logprobs(self._tokenizer, token)
+                    if words or finish or logprobs:
+                        yield Delta(index, words, finish, logprobs)
+                    if finish:
+                        timer.finish(time.monotonic(), finish)
+                        return
 
     def _count(self, index: int, token: Token) -> None:
         self.completion_tokens += 1

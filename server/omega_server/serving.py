@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from omega_schema.server_config import ServerConfig
+from omega_server import loop_watch
 from omega_server.engine.router import Router
 from omega_server.keys import Keyring
 from omega_server.live_config import LiveConfig
@@ -72,8 +73,8 @@ class Serving:
         logger.info("ready: model %s on %d engine(s)", boot.model_name, boot.engines)
 
     async def watch(self) -> None:
-        """Follow configuration and keys until cancelled."""
-        await asyncio.gather(self.live.watch(), self.keys.watch())
+        """Follow configuration, keys and the event loop until cancelled."""
+        await asyncio.gather(self.live.watch(), self.keys.watch(), loop_watch.watch(self.metrics.loop_was_late))
 
     async def drain(self) -> None:
         """Take no new work, and wait for what is running, `drain_seconds` at most."""

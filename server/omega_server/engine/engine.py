@@ -202,6 +202,7 @@ class Engine:
                 failed.append((sequence, embedding))
             else:
                 self.runner.give(sequence, index, embedding)
+                self.vision.count(hit=medium.key not in seen)
         streaming = any(sequence.decoding for sequence in self.scheduler.running)
         self.vision.show(wanted, share=_BESIDE if streaming else 1.0)
         if failed:
@@ -303,6 +304,8 @@ class Engine:
         self.runner.remove(request_id)
         self.sampler.remove(request_id)
         self._prompts.pop(request_id, None)
+        if self.vision.busy:
+            self.vision.release({medium.key for prompt in self._prompts.values() for medium in prompt.media})
 
     def _check_device(self) -> None:
         """Raise if the device itself is broken: after some errors a GPU can do nothing more in this process."""

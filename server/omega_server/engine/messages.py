@@ -68,8 +68,10 @@ class Load:
         kv_blocks_used: blocks that running requests own.
         kv_blocks_total: blocks of the KV cache.
         preemptions: requests that had to give up their blocks, since it was started.
+        vision_queries: media that requests needed, since it was started.
+        vision_hits: those of them that the vision tower had seen before.
         memory_bytes: resident memory of its processes.
-        step_seconds: how long the step that it does now has lasted; 0 between steps.
+        step_seconds: how long the step that it does now has lasted, or the layer of the vision tower; 0 when it does neither.
     """
 
     running: int = 0
@@ -78,6 +80,8 @@ class Load:
     kv_blocks_used: int = 0
     kv_blocks_total: int = 0
     preemptions: int = 0
+    vision_queries: int = 0
+    vision_hits: int = 0
     memory_bytes: int = 0
     step_seconds: float = 0.0
 

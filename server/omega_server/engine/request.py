@@ -148,6 +148,7 @@ class Token:
         logprob: natural logarithm of the model's probability (before penalties and temperature), if asked for.
         top_logprobs: (token id, logprob) of the likeliest tokens, likeliest first, as many as asked for.
         cached_tokens: tokens of the prompt that came from the prefix cache; on the first token, else 0.
+        queued_seconds: for which the request waited until an engine began with it; on the first token, else 0.
     """
 
     id: int
@@ -155,3 +156,4 @@ class Token:
     logprob: float | None = None
     top_logprobs: tuple[tuple[int, float], ...] = ()
     cached_tokens: int = 0
+    queued_seconds: float = 0.0

@@ -16,7 +16,8 @@ import asyncio
 import itertools
 import logging
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -66,7 +67,10 @@ class EngineState:
         waiting: requests that it has, but has not begun.
         kv_blocks_used: blocks of the KV cache that running requests own.
         kv_blocks_total: blocks of the KV cache.
+        kv_block_size: tokens of a block; 0 until an engine was ready.
         preemptions: requests that had to give up their blocks to older ones, since its process was started.
+        vision_queries: pictures and videos that requests needed, since its process was started.
+        vision_hits: those of them that the vision tower had seen before.
         restarts: how often it had to be started again.
         memory_bytes: resident memory of its process.
         pid: of its process; None when there is none.
@@ -78,7 +82,10 @@ class EngineState:
     waiting: int
     kv_blocks_used: int
     kv_blocks_total: int
+    kv_block_size: int
     preemptions: int
+    vision_queries: int
+    vision_hits: int
     restarts: int
     memory_bytes: int
     pid: int | None
@@ -100,6 +107,8 @@ class _Request:
         with_pixels: its engine did not know its pictures, contrary to what was thought.
         deaths: engines in a row that died when they had begun it, and before it had a token of theirs.
         moves: engines that died while they had it.
+        admitted: when it came, in seconds of the monotonic clock.
+        begun: when an engine began with it; None before that.
     """
 
     prompt: SharedPrompt
@@ -113,6 +122,8 @@ class _Request:
     with_pixels: bool = False
     deaths: int = 0
     moves: int = 0
+    admitted: float = field(default_factory=time.monotonic)
+    begun: float | None = None
 
     @property
     def on_trial(self) -> bool:
@@ -218,7 +229,10 @@ class Router:
                 waiting=engine.load.waiting,
                 kv_blocks_used=engine.load.kv_blocks_used,
                 kv_blocks_total=engine.load.kv_blocks_total,
+                kv_block_size=self._model.block_size if self._model else 0,
                 preemptions=engine.load.preemptions,
+                vision_queries=engine.load.vision_queries,
+                vision_hits=engine.load.vision_hits,
                 restarts=engine.restarts,
                 memory_bytes=engine.load.memory_bytes,
                 pid=engine.process.pid if engine.process else None,
@@ -383,6 +397,8 @@ class Router:
         engine.silent = 0.0
         match message:
             case Outputs():
+                if message.load.newest > engine.load.newest:
+                    _begin(engine.requests.values(), message.load.newest)
                 engine.load = message.load
                 for request_id, item in message.items:
                     request = engine.requests.get(request_id)
@@ -412,6 +428,8 @@ class Router:
             request.with_pixels = True
             self._dispatch(request)
             return
+        if isinstance(item, Token) and not request.answer and request.begun is not None:
+            item = replace(item, queued_seconds=request.begun - request.admitted)
         if isinstance(item, EngineError) or item.finish_reason is not None:
             self._end(request, item)
             return
@@ -509,6 +527,14 @@ class Router:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _begin(requests: Iterable[_Request], newest: int) -> None:
+    """Note when an engine began with those up to this id; one that begins again elsewhere has waited no longer."""
+    now = time.monotonic()
+    for request in requests:
+        if request.begun is None and request.id <= newest:
+            request.begun = now
 
 
 def _limits(batching: Batching) -> Update:

@@ -2,12 +2,16 @@
 
 Each content goes through the tower once, several in one call, and what the tower saw is kept, least recently used out
 first. The engine looks in between two steps: it takes what is done and shows what it needs next, so a picture whose
-request is gone by then is never computed. The thread runs beside the model because torch holds no lock while it computes.
+request is gone by then is never computed, and one that is being computed is given up after the layer that runs. The thread
+runs beside the model because torch holds no lock while it computes.
 """
 
+import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +21,10 @@ from omega_server.engine.request import Medium
 
 Seen = dict[bytes, Tensor | Exception]
 """What the tower made of each content, by its key: an embedding, or why there is none."""
+
+
+class _Abandoned(Exception):  # noqa: N818 - what happened
+    """Nobody asks about what the tower looks at any more."""
 
 
 class Vision:
@@ -45,14 +53,24 @@ class Vision:
         self._threads = torch.get_num_threads()
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._call: Future[Seen] | None = None
+        self._shown: tuple[bytes, ...] = ()
+        self._abandoned = threading.Event()
+        self._moved = 0.0
         self._cache: OrderedDict[bytes, Tensor] = OrderedDict()
         self.nbytes = 0
         self.runs = 0
+        self.queries = 0
+        self.hits = 0
 
     @property
     def busy(self) -> bool:
         """Whether the tower computes, or has something to take."""
         return self._call is not None
+
+    @property
+    def still_seconds(self) -> float:
+        """For how long the tower has been in the same layer; 0 when it does nothing. Any thread may ask."""
+        return 0.0 if self._call is None or self._call.done() else time.monotonic() - self._moved
 
     def find(self, key: bytes) -> Tensor | None:
         """The embedding of a content, if it is in the cache."""
@@ -60,6 +78,11 @@ class Vision:
         if embedding is not None:
             self._cache.move_to_end(key)
         return embedding
+
+    def count(self, *, hit: bool) -> None:
+        """A sequence got what it needed: at once, or after the tower had computed it."""
+        self.queries += 1
+        self.hits += hit
 
     def take(self) -> Seen:
         """What the tower has done since the last time. Each thing comes once; it may not stay in the cache."""
@@ -92,7 +115,15 @@ class Vision:
                     break
                 batch[medium.key] = medium
         if batch:
+            self._abandoned.clear()
+            self._shown = tuple(batch)
+            self._moved = time.monotonic()
             self._call = self._thread.submit(self._see, list(batch.values()), max(1, int(self._threads * share)))
+
+    def release(self, wanted: Container[bytes]) -> None:
+        """Give up what the tower looks at, unless some of it is wanted, by its key. It ends when the tower's layer does."""
+        if self._call is not None and not any(key in wanted for key in self._shown):
+            self._abandoned.set()
 
     def wait(self, seconds: float) -> None:
         """Wait until the tower has something to take, or until the time is over."""
@@ -104,7 +135,10 @@ class Vision:
         if self._device.type == "cpu" and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)  # of this thread alone
         try:
-            return dict(zip([m.key for m in media], self._compute(media), strict=True))
+            with self._between_layers():
+                return dict(zip([m.key for m in media], self._compute(media), strict=True))
+        except _Abandoned:
+            return {}
         except Exception as error:  # noqa: BLE001 - whoever needs it will hear of it
             if len(media) == 1:
                 return {media[0].key: error}
@@ -112,6 +146,22 @@ class Vision:
         for medium in media:  # one of them is to blame; the others are fine
             seen |= self._see([medium], threads)
         return seen
+
+    @contextmanager
+    def _between_layers(self) -> Iterator[None]:
+        """Between two layers of the tower, note that it goes on, and give up what nobody wants."""
+
+        def look(*_: Any) -> None:
+            self._moved = time.monotonic()
+            if self._abandoned.is_set():
+                raise _Abandoned
+
+        hooks = [block.register_forward_pre_hook(look) for block in self._tower.blocks]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _compute(self, media: list[Medium]) -> list[Tensor]:
         self.runs += 1

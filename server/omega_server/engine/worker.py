@@ -154,6 +154,9 @@ class _Loop:
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
         while not self._stopped:
             self._take()
+            if self._dropped:
+                self._tell(())  # what is free now should be known before the next step is over
+                self._dropped = False
             if engine.busy and engine.wait() == 0:
                 self._step_began = time.monotonic()
                 newest = engine.newest
@@ -162,10 +165,9 @@ class _Loop:
                     self._tell(())  # if the step is the end of this process, they are who may have caused it
                 self._outputs += engine.step()
                 self._step_began = None
-            if self._outputs or self._dropped:
+            if self._outputs:
                 self._tell(tuple(self._outputs))
                 self._outputs = []
-                self._dropped = False
 
     def _take(self) -> None:
         """Take all messages that are there; wait for one if there is nothing else to do."""
@@ -215,6 +217,8 @@ class _Loop:
             kv_blocks_used=engine.blocks.used,
             kv_blocks_total=engine.blocks.total,
             preemptions=engine.scheduler.preemptions,
+            vision_queries=engine.vision.queries,
+            vision_hits=engine.vision.hits,
             memory_bytes=self._memory,
-            step_seconds=0.0 if began is None else time.monotonic() - began,
+            step_seconds=max(engine.vision.still_seconds, 0.0 if began is None else time.monotonic() - began),
         )
