@@ -1,8 +1,9 @@
 """How many tokens of prompts a step may take while answers are running, learnt from how long steps take.
 
-Who reads a running answer notices how long a step lasts. So a step with prompts may last `STRETCH` times as long as one with
-answers alone, and longer only if more wait for their first token than for their next, as after a rush. What that is in
-tokens depends on the machine, the model and the batch. Pure: the engine tells it the times.
+Who reads a running answer notices how long a step lasts. So a step with a prompt may last `STRETCH` times as long as one with
+answers alone, and longer by as much again for each further request that waits for its first token: after a rush, what helps
+most is that all of them are soon computed together. What that is in tokens depends on the machine, the model and the batch.
+Pure: the engine tells it the times.
 """
 
 STRETCH = 1.75
@@ -34,7 +35,7 @@ class Pace:
             return most
         if self._alone is None or self._mixed >= _REFRESH:
             return 0
-        seconds = (STRETCH - 1) * self._alone * max(1.0, prompts / answers)
+        seconds = (STRETCH - 1) * self._alone * max(1, prompts)
         if self._token * most <= seconds:
             return most
         return min(most, max(_FEWEST, int(seconds / self._token)))
