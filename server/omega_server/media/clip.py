@@ -1,0 +1,97 @@
+"""What is taken from a video: which frames, how large, and these frames."""
+
+import math
+from dataclasses import dataclass
+
+MAX_TAKEN_PIXELS = 1 << 26
+"""Width times height times frames of what is taken: 192 MiB. Qwen3-VL itself looks at less than half as many."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames of a video, and when they are shown.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        rgb: width * height * 3 bytes for each frame, row by row from the top left.
+        indices: which frames of the video they are, from 0, ascending. One that is there twice stands for a pair.
+        total: frames that the video has.
+        fps: frames of the video in each second, so that frame i is shown at i / fps seconds.
+    """
+
+    width: int
+    height: int
+    rgb: bytes
+    indices: tuple[int, ...]
+    total: int
+    fps: float
+
+
+@dataclass(frozen=True)
+class VideoLimits:
+    """What a video may be.
+
+    Attributes:
+        max_bytes: of the file.
+        max_seconds: of its length.
+    """
+
+    max_bytes: int
+    max_seconds: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which frames are taken, and how large.
+
+    Attributes:
+        fps: frames for each second, unless their number is given.
+        count: their number; a video that has fewer gives all that it has.
+        min_frames: fewest that `fps` leads to.
+        max_frames: most that `fps` leads to.
+        max_size: longer side, in pixels; larger frames are scaled down.
+        max_pixels: width times height of a frame, if that is asked for.
+        total_pixels: width times height times frames, if that is asked for.
+        unit: side of what the model sees as one token, in pixels. Where pixels are asked for, sides are multiples of it,
+            so that the model's own preprocessing leaves them so.
+    """
+
+    fps: float
+    count: int | None
+    min_frames: int
+    max_frames: int
+    max_size: int
+    max_pixels: int | None = None
+    total_pixels: int | None = None
+    unit: int = 32
+
+    def indices(self, total: int, fps: float) -> list[int]:
+        """Which frames of a video are taken: evenly spread, the first and the last among them.
+
+        Args:
+            total: frames that it has.
+            fps: frames that it has in each second.
+        """
+        count = self.count
+        if count is None:
+            count = min(max(int(total / fps * self.fps), self.min_frames), self.max_frames)
+        count = max(min(count, total), 1)
+        step = (total - 1) / max(count - 1, 1)
+        taken = [round(index * step) for index in range(count)]
+        return taken if count > 1 else taken * 2  # the model sees pairs
+
+    def size(self, width: int, height: int, count: int) -> tuple[int, int]:
+        """Width and height in which that many frames of a video are taken."""
+        longer = max(width, height)
+        side = min(longer, self.max_size, math.floor(longer * math.sqrt(MAX_TAKEN_PIXELS / count / (width * height))))
+        # Rounded up, so that a thin frame does not become thinner than MAX_RATIO.
+        width, height = (-(-part * side // longer) for part in (width, height))
+        asked = min(self.max_pixels or width * height, (self.total_pixels or width * height * count) // count)
+        return (width, height) if width * height <= asked else self._within(asked, width, height)
+
+    def _within(self, pixels: int, width: int, height: int) -> tuple[int, int]:
+        scale = math.sqrt(pixels / (width * height)) / self.unit
+        across, down = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+        most = max(1, pixels // self.unit**2)
+        return min(across, most) * self.unit, min(down, most) * self.unit
