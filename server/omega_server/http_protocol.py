@@ -7,11 +7,14 @@ from omega_server.wire.errors import HEADERS_TOO_LARGE, INVALID_HTTP, Problem
 
 MAX_HEAD = 256 * 1024
 """Bytes from a request's first to the end of its header. The gate's own limit is stricter, but it sees only whole headers."""
+MAX_TARGET = 32 * 1024
+"""Bytes of a request's path and query."""
 
 
 class BoundedHttp(HttpToolsProtocol):
     """Gives up a connection whose header does not end."""
 
+    _problem = INVALID_HTTP
     _head = 0
     _in_head = True
 
@@ -28,6 +31,13 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = True
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """A part of its path and query."""
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET:
+            self._problem = HEADERS_TOO_LARGE
+            raise ValueError("the target is too long")  # the parser gives up, and comes to send_400_response
+
     def on_headers_complete(self) -> None:
         """Its header ended."""
         self._in_head, self._head = False, 0
@@ -39,8 +49,8 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not for clients
-        """What came is not HTTP."""
-        self._refuse(INVALID_HTTP)
+        """What came is not HTTP, or too much of it."""
+        self._refuse(self._problem)
 
     def _refuse(self, problem: Problem) -> None:
         body = orjson.dumps(problem.body())

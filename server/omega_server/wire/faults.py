@@ -46,7 +46,8 @@ def first_fault(errors: list[ErrorDetails]) -> ApiError:
         return bad_request(code, f"{param} is missing.", param)
     if code == "unknown_parameter":
         return bad_request(code, f"{param[:100]} is not a parameter of this request.", param[:100])
-    return bad_request(code, f"{param}: {error['msg'][:200]}.", param)
+    # Only a field's own name leads nowhere: one that cannot be read.
+    return bad_request(code, f"{param or 'A name'}: {error['msg'][:200]}.", param or None)
 
 
 def _code(error: ErrorDetails) -> str:

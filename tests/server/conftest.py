@@ -1,4 +1,4 @@
-"""One ready server for all tests that do not end it."""
+"""One ready server for all tests of the HTTP side that do not end it."""
 
 import sys
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the tests share demo_server, and are no package
+sys.path.insert(0, str(Path(__file__).parent / "http"))  # the tests share demo_server, and are no package
 
 from demo_server import BASE, KEY, Configured, start, until, write_config
 

@@ -1,0 +1,66 @@
+"""The contract of bad inputs: each has its exact answer, and leaves the server and its neighbours alone."""
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+from bad_inputs import ANSWERED, REFUSED, SITE, Case
+from demo_server import KEY, Configured
+from neighbour import Neighbour
+
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for the server
+
+INSIDE = {
+    "an address in memory": r"0x[0-9a-fA-F]{4,}",
+    "a path": r"(?<![\w.:/])/(?:app|dev|etc|home|opt|proc|root|tmp|usr|var|work)\b",
+    "a traceback": r"Traceback|File \"|line \d+, in ",
+    "an IP address": r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[?[0-9a-f]{0,4}::[0-9a-f]{1,4}",
+    "what was sent": r"[A-Za-z0-9+/]{40,}",
+    "the key": re.escape(KEY),
+    "a class": r"<[\w.]+ object|Error\b|Exception\b",
+}
+"""What an error must not say."""
+
+
+def ask(server: Configured, body: Any, site: str) -> httpx.Response:
+    """The answer to a body."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    content = content.replace(SITE.encode(), site.encode())
+    return server.client.post("/v1/chat/completions", content=content, headers={"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=[f"{case.row}-{index}-{case.name}" for index, case in enumerate(REFUSED)])
+def test_refused(server: Configured, neighbour: Neighbour, site: str, case: Case) -> None:
+    """A bad body has its exact answer, which tells nothing about the inside."""
+    neighbour.in_flight()
+    response = ask(server, case.body, site)
+    error = response.json()["error"]
+    got = (response.status_code, error["type"], error["code"], error["param"])
+    assert got == (case.status, "invalid_request_error", case.code, case.param), error
+    assert set(error) == {"message", "type", "param", "code"}
+    told = {name: found for name, pattern in INSIDE.items() if (found := re.findall(pattern, error["message"]))}
+    assert not told, error
+    assert 10 <= len(error["message"]) < 500
+
+
+@pytest.mark.parametrize("row", ANSWERED, ids=[f"{number}-{name}" for number, name, _ in ANSWERED])
+def test_answered(server: Configured, neighbour: Neighbour, site: str, row: tuple[int, str, dict[str, Any]]) -> None:
+    """An odd body that is good has an answer."""
+    neighbour.in_flight()
+    response = ask(server, {**row[2], "max_tokens": 2}, site)
+    assert response.status_code == 200, response.text
+
+
+def test_neighbour(server: Configured, neighbour: Neighbour) -> None:
+    """After all that the neighbour had nothing but the answer that it has alone, and no engine was started again."""
+    assert len(neighbour.answers) > 3
+    assert set(neighbour.answers) == {neighbour.alone}
+    assert [engine["restarts"] for engine in server.client.get("/health").json()["engines"]] == [0]
+
+
+def test_failed_downloads_look_alike(server: Configured, site: str) -> None:
+    """Rows 53 and 54: every failed download has one answer to the byte, or it would tell what is inside."""
+    answers = {ask(server, case.body, site).content for case in REFUSED if case.row in (53, 54)}
+    assert len(answers) == 1
