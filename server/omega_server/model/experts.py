@@ -7,6 +7,7 @@ and to call torch as seldom as possible. On a GPU, transformers' own "grouped_mm
 import copy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.integrations.moe import ExpertsInterface
@@ -49,16 +50,39 @@ def experts_forward(experts: Any, hidden: Tensor, chosen: Tensor, weights: Tenso
     Returns:
         [tokens, hidden size].
     """
-    flat = chosen.flatten()
-    order = flat.argsort(stable=True)
-    counts = torch.bincount(flat, minlength=len(experts.packed_down)).tolist()
-    inner = _each(experts.packed_gate_up, hidden.index_select(0, order // chosen.shape[1]), counts)
-    outer = _each(experts.packed_down, experts._apply_gate(inner), counts)
-    computed = torch.empty_like(outer).index_copy_(0, order, outer).view(*chosen.shape, -1)
+    layout = _Layout(chosen.numpy(), len(experts.packed_down))
+    inner = layout.each(experts.packed_gate_up, hidden.index_select(0, layout.tokens))
+    outer = layout.each(experts.packed_down, experts._apply_gate(inner))
+    computed = outer.index_select(0, layout.places).view(*chosen.shape, -1)
     return (computed * weights[..., None]).sum(dim=1).to(hidden.dtype)
 
 
-def _each(packed_weights: list[Tensor], rows: Tensor, counts: list[int]) -> Tensor:
-    """Rows, sorted by expert, each times its expert's weight; the first `counts[0]` rows are the first expert's."""
-    parts = rows.split(counts)
-    return torch.cat([packed.multiply(x, w) for x, w in zip(parts, packed_weights, strict=True) if len(x)])
+class _Layout:
+    """Rows sorted by expert, as many for each as are computed with at once: what is missing is filled up with some row.
+
+    Laid out by numpy, which is done with a few numbers before torch has begun.
+
+    Attributes:
+        tokens: [rows] int64, whose hidden state each row is.
+        places: [tokens * k] int64, the row of each choice, token after token.
+    """
+
+    def __init__(self, chosen: np.ndarray, experts: int) -> None:
+        flat = chosen.ravel()
+        order = flat.argsort(kind="stable")
+        counts = np.bincount(flat, minlength=experts)
+        self._sizes = [packed.padded(count) for count in counts.tolist()]
+        sizes = np.array(self._sizes)
+        gaps = np.cumsum(sizes - counts) - (sizes - counts)
+        rows = np.arange(len(flat)) + gaps.repeat(counts)
+        tokens = np.zeros(sizes.sum(), dtype=np.int64)
+        tokens[rows] = order // chosen.shape[1]
+        places = np.empty_like(rows)
+        places[order] = rows
+        self.tokens = torch.from_numpy(tokens)
+        self.places = torch.from_numpy(places)
+
+    def each(self, weights: list[Tensor], rows: Tensor) -> Tensor:
+        """All rows, each times its expert's weight."""
+        parts = rows.split(self._sizes)
+        return torch.cat([packed.product(x, w) for x, w in zip(parts, weights, strict=True) if len(x)])

@@ -52,8 +52,14 @@ def multiply(x: Tensor, packed: Tensor, bias: Tensor | None = None) -> Tensor:
     count = len(rows)
     missing = padded(count) - count
     filled = pad(rows, (0, 0, 0, missing)) if missing else rows
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(filled, packed, bias, "none", [], "")
-    return product[:count].view(*x.shape[:-1], product.shape[-1])
+    result = product(filled, packed, bias)
+    return result[:count].view(*x.shape[:-1], result.shape[-1])
+
+
+def product(rows: Tensor, packed: Tensor, bias: Tensor | None = None) -> Tensor:
+    """[n, in_features] times a packed weight, plus the bias: [n, out_features]. `n` is `padded` already."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+    return result
 
 
 def padded(rows: int) -> int:
