@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ STORE = PLACES.cache / "buildah"
 RUN = Path("/run/omega-vlm-buildah")
 """Not below PLACES.run: a build goes on while a cluster ends."""
 LOCK = PLACES.cache / "buildah.lock"
+KEPT = 3
+"""Newest images of one repository that stay: several checkouts on one machine may each be at another version."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -35,18 +37,57 @@ def in_use() -> Iterator[None]:
         yield
 
 
-def tidy() -> None:
-    """Take away the containers and mounts that builds leave, above all those that were killed; not while one runs."""
-    if not STORE.exists():
-        return
+@contextmanager
+def _alone() -> Iterator[bool]:
+    """Keep builds from beginning; false if one is running."""
     with LOCK.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return
-        run(*command("rm", "--all"))
-        mounts.undo(STORE, RUN)
-        shutil.rmtree(RUN, ignore_errors=True)
+            yield False
+        else:
+            yield True
+
+
+def tidy() -> None:
+    """Take away the containers and mounts that builds leave, above all those that were killed; not while one runs."""
+    if not STORE.exists():
+        return
+    with _alone() as alone:
+        if alone:
+            run(*command("rm", "--all"))
+            mounts.undo(STORE, RUN)
+            shutil.rmtree(RUN, ignore_errors=True)
+
+
+def prune(image: str) -> list[str]:
+    """Remove what newer images of the same repository replace, and layers that no image has; not while a build runs.
+
+    Returns:
+        The names that were removed.
+    """
+    with _alone() as alone:
+        if not alone:
+            return []
+        listed = json.loads(run(*command("images", "--json")))
+        created = {name: entry["created"] for entry in listed for name in entry["names"] or ()}
+        old = superseded(image, created)
+        if old:
+            run(*command("rmi", *old))
+        run(*command("rmi", "--prune"))
+        return old
+
+
+def superseded(image: str, created: Mapping[str, int]) -> list[str]:
+    """Names of the repository of ``image`` beyond the newest ``KEPT``; never ``image`` itself.
+
+    Args:
+        image: a name with a tag.
+        created: the time at which each image was made, in seconds, by its name.
+    """
+    repository = image.rpartition(":")[0]
+    others = [name for name in created if name.rpartition(":")[0] == repository and name != image]
+    return sorted(others, key=lambda name: created[name], reverse=True)[KEPT - 1 :]
 
 
 def has(image: str) -> bool:

@@ -105,8 +105,14 @@ def build(dockerfile: Path, tag: str, arguments: Iterable[str] = (), context: Pa
     _need_containerd()
     if not dockerfile.is_file():
         raise ClusterError(f"{dockerfile}: no such file")
+    image = full_name(tag)
     with buildah.in_use():
-        return _build(dockerfile, full_name(tag), arguments, context)
+        built = _build(dockerfile, image, arguments, context)
+    if built:
+        known = set(run(*ctr("images", "list", "--quiet")).split())
+        if old := known.intersection(buildah.prune(image)):
+            run(*ctr("images", "remove", *sorted(old)))
+    return built
 
 
 def _build(dockerfile: Path, image: str, arguments: Iterable[str], context: Path) -> bool:
