@@ -11,8 +11,8 @@ from omega_schema.resource import Generation
 from omega_schema.server_config import ServerConfig
 from omega_server.completion import Completion, Delta, TokenLogprob, encode_plain
 from omega_server.engine.request import Sampling
-from omega_server.media.decode import Picture
 from omega_server.media.loader import Source
+from omega_server.media.picture import Picture
 from omega_server.prompt.builder import Built
 from omega_server.prompt.messages import Turn
 from omega_server.serving import Serving

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from omega_server.media.decode import Picture
+from omega_server.media.picture import Picture
 from omega_server.prompt.messages import Turn
 from omega_server.prompt.processor import Processor
 

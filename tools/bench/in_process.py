@@ -15,7 +15,7 @@ from bench import lines
 from bench.lines import Job
 from omega_server.engine.engine import Engine, EngineLimits
 from omega_server.engine.request import Prompt, Sampling, Token
-from omega_server.media.decode import Picture
+from omega_server.media.picture import Picture
 from omega_server.model.loader import load
 from omega_server.prompt.messages import Turn
 from omega_server.prompt.processor import Processor

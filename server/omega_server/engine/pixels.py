@@ -3,11 +3,10 @@
 What lies between, the server's own process, holds and passes on an open file, and needs no torch.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from omega_server.engine.memory_file import MemoryFile
-from omega_server.engine.request import MediumHeader, Prompt
+from omega_server.engine.request import Medium, MediumHeader, Prompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +26,16 @@ class SharedPrompt:
 
 def share(prompt: Prompt) -> SharedPrompt:
     """Copy the pixels of a prompt into shared memory."""
-    headers = tuple(MediumHeader(m.kind, m.grid, m.key, (m.pixels.shape[0], m.pixels.shape[1])) for m in prompt.media)
-    return SharedPrompt(prompt.token_ids, headers, MemoryFile.of(_bytes(prompt)) if headers else None)
+    headers = tuple(map(header, prompt.media))
+    return SharedPrompt(prompt.token_ids, headers, MemoryFile.of(map(pixels, prompt.media)) if headers else None)
 
 
-def _bytes(prompt: Prompt) -> Iterator[memoryview]:
-    return (medium.pixels.contiguous().numpy().data for medium in prompt.media)
+def header(medium: Medium) -> MediumHeader:
+    """A medium without its pixels."""
+    return MediumHeader(medium.kind, medium.grid, medium.key, (medium.pixels.shape[0], medium.pixels.shape[1]))
+
+
+def pixels(medium: Medium) -> memoryview:
+    """The pixels of a medium, without a copy if they lie in one piece."""
+    view: memoryview = medium.pixels.contiguous().numpy().data
+    return view

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from omega_server.media.errors import MediaError
+from omega_server.media.picture import Picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _MAGIC = {
@@ -40,21 +41,6 @@ class Limits:
     max_pixels: int
     max_size: int
     max_bytes: int
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Pixels.
-
-    Attributes:
-        width: in pixels.
-        height: in pixels.
-        rgb: width * height * 3 bytes, row by row from the top left.
-    """
-
-    width: int
-    height: int
-    rgb: bytes
 
 
 def decode(data: bytes, limits: Limits, *, base64: bool = False) -> Picture:

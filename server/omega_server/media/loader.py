@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omega_schema.resource import Images
-from omega_server.media.decode import Limits, Picture
+from omega_server.media.decode import Limits
 from omega_server.media.errors import MediaError
 from omega_server.media.fetch import a_picture, fetch
+from omega_server.media.picture import Picture
 from omega_server.media.pool import DecodePool
 
 LOW_DETAIL = 512

@@ -8,9 +8,10 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from dataclasses import asdict
 
-from omega_server.media.decode import Limits, Picture
+from omega_server.media.decode import Limits
 from omega_server.media.errors import MediaError
 from omega_server.media.fetch import Encoded
+from omega_server.media.picture import Picture
 
 logger = logging.getLogger(__name__)
 

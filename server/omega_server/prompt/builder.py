@@ -2,6 +2,9 @@
 
 There is one process, and more are started when more are needed at once. One that dies or hangs is replaced, and costs
 nobody but the request that it was busy with.
+
+The pictures of a prompt are cut into patches side by side, and the patches are kept for a while, least recently used out
+first: the second turn about a picture does not cut it again.
 """
 
 import asyncio
@@ -9,20 +12,37 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TypeVar
 
+from cachetools import LRUCache
 from tokenizers import Tokenizer
 
 from omega_server.engine.memory_file import MemoryFile
 from omega_server.engine.pixels import SharedPrompt
+from omega_server.engine.request import MediumHeader
 from omega_server.forks import Forked
-from omega_server.media.decode import Picture
+from omega_server.media.picture import Picture, PictureHeader
 from omega_server.model.checkpoint import ModelError
-from omega_server.prompt.messages import Answer, Job, Parts, PictureHeader, Ready, Refused, Turn, pictures
+from omega_server.prompt.messages import (
+    Answer,
+    Job,
+    PictureJob,
+    PromptJob,
+    Ready,
+    Refused,
+    Tokens,
+    Turn,
+    pictures,
+)
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+Done = Tokens | MediumHeader | str
+"""An answer that is no exception."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +54,8 @@ LOADING_SECONDS = 300.0
 """Longest time for a process to load the processor."""
 TRIES = 2
 """Processes that one prompt may outlive; it may be what they die of."""
+CACHE_BYTES = 256 << 20
+"""Bytes of patches that are kept."""
 
 
 class PromptFailed(Exception):  # noqa: N818 - what happened
@@ -82,6 +104,7 @@ class PromptBuilder:
         self._closed = False
         self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
         self._processes: set[_Process] = set()
+        self._kept: LRUCache[bytes, _Patches] = LRUCache(CACHE_BYTES, getsizeof=lambda patches: patches.size)
         first = self._start()
         self._idle.put(first)
         self.max_length = first.ready.max_length
@@ -91,14 +114,27 @@ class PromptBuilder:
         # A thread has a process for as long as it waits for it: so there are never more processes than threads.
         self._threads = ThreadPoolExecutor(most, "prompt")
 
-    async def build(self, turns: Sequence[Turn]) -> Built:
+    async def build(self, turns: Sequence[Turn], salt: bytes = b"") -> Built:
         """The prompt of a conversation, which ends where the answer begins.
+
+        Args:
+            turns: of the conversation.
+            salt: of whoever asks. What is kept for one salt is never found with another.
 
         Raises:
             ContextLengthExceeded: it leaves no room for a single token of answer.
             PromptFailed: it could not be built, by no fault of its own.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._build, turns)
+        tokens = await self._run(self._tokens, turns)
+        shown = pictures(turns)
+        keys = await asyncio.gather(*(self._run(picture.key, salt) for picture in shown))
+        different = dict(zip(keys, shown, strict=True))
+        cut = await asyncio.gather(*(self._cut(picture, key) for key, picture in different.items()))
+        known = dict(zip(different, cut, strict=True))
+        media = [known[key] for key in keys]
+        pixels = await self._run(_joined, [patches.pixels for patches in media]) if media else None
+        headers = tuple(patches.header for patches in media)
+        return Built(SharedPrompt(tokens.token_ids, headers, pixels), tokens.image_tokens)
 
     async def render(self, turns: Sequence[Turn]) -> str:
         """The prompt as text, with one placeholder for each picture.
@@ -106,7 +142,7 @@ class PromptBuilder:
         Raises:
             PromptFailed: as above.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._render, turns)
+        return await self._run(self._render, turns)
 
     def close(self) -> None:
         """End the processes."""
@@ -115,21 +151,37 @@ class PromptBuilder:
         for process in list(self._processes):
             process.kill()
 
-    def _build(self, turns: Sequence[Turn]) -> Built:
-        parts, pixels = self._ask("prompt", turns)
-        assert isinstance(parts, Parts)
-        return Built(SharedPrompt(parts.token_ids, parts.media, pixels), parts.image_tokens)
+    async def _run(self, work: Callable[[Given], Made], given: Given) -> Made:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, given)
+
+    async def _cut(self, picture: Picture, key: bytes) -> "_Patches":
+        """The patches of a picture, kept or new."""
+        patches = self._kept.get(key)
+        if patches is None:
+            patches = await self._run(self._patches, (picture, key))
+            if patches.size <= self._kept.maxsize:
+                self._kept[key] = patches
+        return patches
+
+    def _tokens(self, turns: Sequence[Turn]) -> Tokens:
+        tokens, _ = self._ask(PromptJob("tokens", _headers(turns)))
+        assert isinstance(tokens, Tokens)
+        return tokens
 
     def _render(self, turns: Sequence[Turn]) -> str:
-        text, _ = self._ask("text", turns)
+        text, _ = self._ask(PromptJob("text", _headers(turns)))
         assert isinstance(text, str)
         return text
 
-    def _ask(self, wanted: Literal["prompt", "text"], turns: Sequence[Turn]) -> tuple[Parts | str, MemoryFile | None]:
+    def _patches(self, given: tuple[Picture, bytes]) -> "_Patches":
+        picture, key = given
+        header, pixels = self._ask(PictureJob(picture.header, key), MemoryFile.of([picture.rgb]))
+        assert isinstance(header, MediumHeader)
+        assert pixels is not None
+        return _Patches(header, pixels)
+
+    def _ask(self, job: Job, rgb: MemoryFile | None = None) -> tuple[Done, MemoryFile | None]:
         """Have a process do it; if that one dies, another."""
-        job = Job(wanted, tuple((turn.role, tuple(_header(part) for part in turn.parts)) for turn in turns))
-        shown = pictures(turns)
-        rgb = MemoryFile.of(picture.rgb for picture in shown) if shown else None
         for _ in range(TRIES):
             try:
                 answer, pixels = self._exchange(job, rgb)
@@ -194,8 +246,7 @@ class _Process:
             if rgb is not None:
                 rgb.send(pipe)
             answer: Answer = pipe.recv()
-            with_pixels = isinstance(answer, Parts) and bool(answer.media)
-            return answer, MemoryFile.receive(pipe) if with_pixels else None
+            return answer, MemoryFile.receive(pipe) if isinstance(answer, MediumHeader) else None
 
     def kill(self) -> None:
         """End it at once."""
@@ -217,5 +268,27 @@ class _Process:
             late.cancel()
 
 
-def _header(part: str | Picture) -> str | PictureHeader:
-    return part if isinstance(part, str) else PictureHeader(part.width, part.height)
+@dataclass(frozen=True, eq=False)
+class _Patches:
+    """A picture as the engine takes it."""
+
+    header: MediumHeader
+    pixels: MemoryFile
+
+    @property
+    def size(self) -> int:
+        """Of the pixels, in bytes."""
+        rows, features = self.header.shape
+        return rows * features * 4
+
+
+def _joined(files: Sequence[MemoryFile]) -> MemoryFile:
+    """One file with the bytes of all, one after the other."""
+    return files[0] if len(files) == 1 else MemoryFile.of(memoryview(file.map()) for file in files)
+
+
+def _headers(turns: Sequence[Turn]) -> tuple[tuple[str, tuple[str | PictureHeader, ...]], ...]:
+    """Turns without pixels."""
+    return tuple(
+        (turn.role, tuple(part.header if isinstance(part, Picture) else part for part in turn.parts)) for turn in turns
+    )

@@ -2,6 +2,9 @@
 
 Small picklable values only, and nothing that needs torch. Pixels do not go through the pipe: where there are any, a message
 is followed by a file descriptor of memory that both processes map.
+
+Tokens and pixels are jobs of their own: a prompt is first tokenized, with its pictures' sizes alone, so that one that is too
+long costs no more; then each picture is cut into patches, several at once by several processes.
 """
 
 from collections.abc import Sequence
@@ -9,15 +12,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from omega_server.engine.request import MediumHeader
-from omega_server.media.decode import Picture
+from omega_server.media.picture import Picture, PictureHeader
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side says: text and pictures, in order."""
+    """What one side says: text and pictures, in order. Without their pixels they can be counted, and not be shown."""
 
     role: str
-    parts: tuple[str | Picture, ...]
+    parts: tuple[str | Picture | PictureHeader, ...]
 
 
 def pictures(turns: Sequence[Turn]) -> list[Picture]:
@@ -26,24 +29,32 @@ def pictures(turns: Sequence[Turn]) -> list[Picture]:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureHeader:
-    """A picture without its pixels: width and height."""
-
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """To the process: a conversation. With pictures, their pixels follow as one descriptor, RGB, in this order.
+class PromptJob:
+    """To the process: tokenize a conversation, or write it out.
 
     Attributes:
-        wanted: the prompt, or only its text.
+        wanted: token ids, or the text.
         turns: role and parts of each.
     """
 
-    wanted: Literal["prompt", "text"]
+    wanted: Literal["tokens", "text"]
     turns: tuple[tuple[str, tuple[str | PictureHeader, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureJob:
+    """To the process: cut a picture into patches. Its pixels follow as a descriptor, RGB.
+
+    Attributes:
+        picture: its size and bounds.
+        key: of its content.
+    """
+
+    picture: PictureHeader
+    key: bytes
+
+
+Job = PromptJob | PictureJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +80,17 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """From the process: a prompt. With media, their pixels follow as one descriptor, float32, in this order.
+class Tokens:
+    """From the process: a prompt without its media.
 
     Attributes:
-        token_ids: of the prompt.
-        media: without their pixels.
+        token_ids: with one placeholder token for each merged patch of each medium.
         image_tokens: of each picture.
     """
 
     token_ids: tuple[int, ...]
-    media: tuple[MediumHeader, ...]
     image_tokens: tuple[int, ...]
 
 
-Answer = Parts | str | Exception
-"""From the process: the prompt, the text, or what went wrong."""
+Answer = Tokens | MediumHeader | str | Exception
+"""From the process: token ids, a medium (its pixels follow as a descriptor, float32), the text, or what went wrong."""

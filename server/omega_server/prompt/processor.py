@@ -3,17 +3,18 @@
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
 from omega_server.engine.request import ContextLengthExceeded, Medium, Prompt
-from omega_server.media.decode import Picture
+from omega_server.media.picture import Picture, PictureHeader
 from omega_server.model.loader import load_processor
-from omega_server.prompt.messages import Turn, pictures
+from omega_server.prompt.messages import Tokens, Turn, pictures
+from omega_server.prompt.sizes import seen_size
 
 COMPOSED = 4
 """Most characters that Unicode normalisation, which tokenizers begin with, makes one of."""
@@ -41,59 +42,83 @@ class Processor:
         config = json.loads((Path(model_path) / "config.json").read_bytes())
         self.max_length = min(max_length, config["text_config"]["max_position_embeddings"])
         images = self.inner.image_processor
+        self._factor = images.patch_size * images.merge_size
         self._merged = images.merge_size**2
         self._settings = images.to_json_string().encode()
         self._longest = max(map(len, self.tokenizer.get_vocab()))
 
-    def build(self, turns: Sequence[Turn]) -> tuple[Prompt, tuple[int, ...]]:
+    def build(self, turns: Sequence[Turn], salt: bytes = b"") -> tuple[Prompt, tuple[int, ...]]:
         """The prompt of a conversation, which ends where the answer begins, and the tokens of each picture.
 
         Raises:
             ContextLengthExceeded: it leaves no room for a single token of answer.
         """
-        shown = pictures(turns)
-        self._check_size(turns, shown)
-        features = self.inner.apply_chat_template(
+        tokens = self.tokens(turns)
+        media = tuple(self.medium(picture, picture.key(salt)) for picture in pictures(turns))
+        return Prompt(tokens.token_ids, media), tokens.image_tokens
+
+    def tokens(self, turns: Sequence[Turn]) -> Tokens:
+        """The prompt without its pixels; of pictures it needs the sizes alone.
+
+        Raises:
+            ContextLengthExceeded: it leaves no room for a single token of answer.
+        """
+        parts = [part for turn in turns for part in turn.parts]
+        image_tokens = tuple(self._count(part) for part in parts if not isinstance(part, str))
+        letters = sum(len(part) for part in parts if isinstance(part, str))
+        # Refuse what is surely too long before working on it.
+        self._check_length(letters // (self._longest * COMPOSED) + sum(image_tokens), at_least=True)
+        token_ids = self.inner.tokenizer.apply_chat_template(
             _conversation(turns),
+            chat_template=self.inner.chat_template,
             tokenize=True,
             add_generation_prompt=True,
-            return_dict=True,
-            return_tensors="pt",
+            return_dict=False,
             # A user who writes <|image_pad|> gets these letters, not a picture.
             sanitize_control_tokens=True,
         )
-        token_ids = tuple(features["input_ids"][0].tolist())
-        self._check_length(len(token_ids))
-        media = self._media(features, shown)
-        return Prompt(token_ids, media), tuple(medium.pixels.shape[0] // self._merged for medium in media)
+        whole = tuple(self._with_placeholders(token_ids, image_tokens))
+        self._check_length(len(whole))
+        return Tokens(whole, image_tokens)
 
     def render(self, turns: Sequence[Turn]) -> str:
         """The prompt as text, with one placeholder for each picture."""
         return self.inner.apply_chat_template(_conversation(turns), tokenize=False, add_generation_prompt=True)
 
-    def _media(self, features: Any, shown: Sequence[Picture]) -> tuple[Medium, ...]:
-        if not shown:
-            return ()
-        grids = [(int(t), int(h), int(w)) for t, h, w in features["image_grid_thw"].tolist()]
-        patches = torch.split(features["pixel_values"], [t * h * w for t, h, w in grids])
-        return tuple(
-            Medium("image", pixels, grid, self._key(picture))
-            for pixels, grid, picture in zip(patches, grids, shown, strict=True)
-        )
+    def medium(self, picture: Picture, key: bytes) -> Medium:
+        """A picture, cut into patches.
 
-    def _key(self, picture: Picture) -> bytes:
-        # Size and mode belong to the content: 30 x 100 and 100 x 30 can have the same bytes.
-        content = hashlib.sha256(self._settings)
-        content.update(f"|RGB|{picture.width}x{picture.height}|".encode())
-        content.update(picture.rgb)
-        return content.digest()
+        Args:
+            picture: its pixels.
+            key: of its content.
+        """
+        images = self.inner.image_processor
+        image = Image.frombytes("RGB", (picture.width, picture.height), picture.rgb)
+        options: dict[str, Any] = {}
+        if picture.bounds is not None:
+            height, width = self._seen(picture.header)
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
+            options = {"size": {"shortest_edge": height * width, "longest_edge": height * width}}
+        features = images(images=[image], return_tensors="pt", **options)
+        t, h, w = (int(side) for side in features["image_grid_thw"][0])
+        return Medium("image", features["pixel_values"], (t, h, w), self._key(key))
 
-    def _check_size(self, turns: Sequence[Turn], shown: Sequence[Picture]) -> None:
-        """Refuse what is surely too long before working on it."""
-        letters = sum(len(part) for turn in turns for part in turn.parts if isinstance(part, str))
-        patches = self.inner.image_processor.get_number_of_image_patches
-        visual = sum(patches(picture.height, picture.width) // self._merged for picture in shown)
-        self._check_length(letters // (self._longest * COMPOSED) + visual, at_least=True)
+    def _key(self, content: bytes) -> bytes:
+        return hashlib.sha256(self._settings + content).digest()
+
+    def _seen(self, picture: PictureHeader) -> tuple[int, int]:
+        size = self.inner.image_processor.size
+        return seen_size(picture, self._factor, size["shortest_edge"], size["longest_edge"])
+
+    def _count(self, part: Picture | PictureHeader) -> int:
+        height, width = self._seen(part.header if isinstance(part, Picture) else part)
+        return height * width // self._factor**2
+
+    def _with_placeholders(self, token_ids: Sequence[int], image_tokens: Sequence[int]) -> Iterator[int]:
+        """The token ids with as many placeholders for each picture as it has tokens, where the template wrote one."""
+        counts = iter(image_tokens)
+        for token in token_ids:
+            yield from repeat(token, next(counts) if token == self.inner.image_token_id else 1)
 
     def _check_length(self, tokens: int, *, at_least: bool = False) -> None:
         if tokens >= self.max_length:
@@ -112,7 +137,5 @@ def _conversation(turns: Sequence[Turn]) -> list[dict[str, Any]]:
     ]
 
 
-def _part(part: str | Picture) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    return {"type": "image", "image": Image.frombytes("RGB", (part.width, part.height), part.rgb)}
+def _part(part: str | Picture | PictureHeader) -> dict[str, Any]:
+    return {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}

@@ -9,16 +9,15 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 
 import torch
 
 from omega_server.engine.memory_file import MemoryFile
-from omega_server.engine.pixels import share
-from omega_server.media.decode import Picture
+from omega_server.engine.pixels import header, pixels
+from omega_server.media.picture import Picture, PictureHeader
 from omega_server.model.checkpoint import ModelError
-from omega_server.prompt.messages import Answer, Job, Parts, PictureHeader, Ready, Refused, Turn
+from omega_server.prompt.messages import Answer, Job, PictureJob, Ready, Refused, Turn
 from omega_server.prompt.processor import Processor
 
 
@@ -36,11 +35,11 @@ def main(model_path: str, max_length: int, pipe: Connection) -> None:
     try:
         while True:
             job = pipe.recv()
-            rgb = MemoryFile.receive(pipe) if _has_pictures(job) else None
-            answer, pixels = _work(processor, job, _turns(job, rgb))
+            rgb = MemoryFile.receive(pipe) if isinstance(job, PictureJob) else None
+            answer, file = _work(processor, job, rgb)
             pipe.send(answer)
-            if pixels is not None:
-                pixels.send(pipe)
+            if file is not None:
+                file.send(pipe)
     except (EOFError, OSError):
         return  # the server is gone, or has given this process up
 
@@ -52,36 +51,20 @@ def _end_with_the_server() -> None:
     os._exit(0)
 
 
-def _has_pictures(job: Job) -> bool:
-    return any(isinstance(part, PictureHeader) for _, parts in job.turns for part in parts)
-
-
-def _turns(job: Job, rgb: MemoryFile | None) -> list[Turn]:
-    data = b"" if rgb is None else rgb.map()[:]
-    shown = _pictures(job, memoryview(data))
-    return [
-        Turn(role, tuple(part if isinstance(part, str) else next(shown) for part in parts)) for role, parts in job.turns
-    ]
-
-
-def _pictures(job: Job, rgb: memoryview) -> Iterator[Picture]:
-    for _, parts in job.turns:
-        for part in parts:
-            if isinstance(part, PictureHeader):
-                size = part.width * part.height * 3
-                yield Picture(part.width, part.height, bytes(rgb[:size]))
-                rgb = rgb[size:]
-
-
-def _work(processor: Processor, job: Job, turns: Sequence[Turn]) -> tuple[Answer, MemoryFile | None]:
+def _work(processor: Processor, job: Job, rgb: MemoryFile | None) -> tuple[Answer, MemoryFile | None]:
     try:
-        if job.wanted == "text":
-            return processor.render(turns), None
-        prompt, image_tokens = processor.build(turns)
-        shared = share(prompt)
-        return Parts(shared.token_ids, shared.media, image_tokens), shared.pixels
+        if isinstance(job, PictureJob):
+            assert rgb is not None
+            medium = processor.medium(_picture(job.picture, rgb), job.key)
+            return header(medium), MemoryFile.of([pixels(medium)])
+        turns = [Turn(role, parts) for role, parts in job.turns]
+        return (processor.render(turns) if job.wanted == "text" else processor.tokens(turns)), None
     except Exception as error:  # noqa: BLE001 - whoever asked gets it, whatever it is
         return _portable(error), None
+
+
+def _picture(picture: PictureHeader, rgb: MemoryFile) -> Picture:
+    return Picture(picture.width, picture.height, rgb.map()[:], picture.bounds)
 
 
 # Whose exceptions the server's process can read: others may need torch there.

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from omega_server.media.decode import Limits, Picture, decode
+from omega_server.media.decode import Limits, decode
 from omega_server.media.errors import MediaError
+from omega_server.media.picture import Picture
 
 LIMITS = Limits(max_pixels=50_000_000, max_size=1024, max_bytes=20 << 20)
 RED, WHITE = (255, 0, 0), (255, 255, 255)

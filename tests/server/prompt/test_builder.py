@@ -14,7 +14,7 @@ from jinja2 import TemplateError
 
 from omega_server.engine.attach import attach
 from omega_server.engine.request import ContextLengthExceeded
-from omega_server.media.decode import Picture
+from omega_server.media.picture import Picture
 from omega_server.model.checkpoint import ModelError
 from omega_server.prompt.builder import PromptBuilder, PromptFailed
 from omega_server.prompt.messages import Turn
@@ -126,3 +126,23 @@ async def test_a_process_that_hangs_is_replaced() -> None:
             assert (await builder.build(HELLO)).prompt.token_ids
     finally:
         builder.close()
+
+
+async def test_a_picture_is_cut_once(builder: PromptBuilder) -> None:
+    """A second turn takes the patches of the first, and has the same prompt; another asker's are cut anew."""
+    first, second = picture(64, 64, 1), picture(96, 64, 2)
+    turn = [Turn("user", (first, "a", second, "b", first))]
+    built = await builder.build(turn, b"one")
+    kept = dict(builder._kept)
+    assert len(kept) == 2
+    again = await builder.build([*turn, Turn("assistant", ("c",)), *turn], b"one")
+    assert dict(builder._kept) == kept
+    assert [m.key for m in again.prompt.media] == [m.key for m in built.prompt.media] * 2
+    assert built.prompt.pixels is not None
+    assert again.prompt.pixels is not None
+    assert again.prompt.pixels.map()[:] == built.prompt.pixels.map()[:] * 2
+    other = await builder.build(turn, b"other")
+    assert len(builder._kept) == 4
+    assert not {m.key for m in other.prompt.media} & {m.key for m in built.prompt.media}
+    assert other.prompt.pixels is not None
+    assert other.prompt.pixels.map()[:] == built.prompt.pixels.map()[:]

@@ -1,6 +1,7 @@
 """Prompts are the stock processor's, token for token; user text never becomes control."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from omega_server.engine.request import ContextLengthExceeded
-from omega_server.media.decode import Picture
+from omega_server.media.picture import Bounds, Picture
 from omega_server.prompt.messages import Turn
 from omega_server.prompt.processor import Processor
 
@@ -104,3 +105,29 @@ def test_rendering(processor: Processor) -> None:
     assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>")
     assert "<|vision_start|><|image_pad|><|vision_end|>what?" in text
     assert text.endswith("<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize("bounds", [None, Bounds(None, 4096, 1024), Bounds(60_000, None, 1024), Bounds(1, 20_000, 512)])
+def test_counts_are_those_of_the_pixels(processor: Processor, bounds: Bounds | None) -> None:
+    """What is counted from the size alone is what the pixels have, whatever the request wants."""
+    for width, height in ((1, 1), (200, 100), (40, 333), (500, 3)):
+        shape = replace(picture(width, height), bounds=bounds)
+        prompt, image_tokens = processor.build([Turn("user", (shape,))])
+        (medium,) = prompt.media
+        assert image_tokens == (prompt.token_ids.count(processor.inner.image_token_id),)
+        assert image_tokens == (medium.grid[1] * medium.grid[2] // 4,) == (len(medium.pixels) // 4,)
+
+
+def test_keys_tell_everything_apart(processor: Processor) -> None:
+    """Shape, bounds and asker belong to the key."""
+    base = picture(64, 32)
+    others = [
+        Picture(32, 64, base.rgb),
+        replace(base, bounds=Bounds(None, 4096, 1024)),
+        replace(base, bounds=Bounds(None, 4097, 1024)),
+        replace(base, bounds=Bounds(4096, None, 1024)),
+        replace(base, rgb=base.rgb[::-1]),
+    ]
+    keys = [processor.build([Turn("user", (shape,))], salt)[0].media[0].key
+            for shape in (base, *others) for salt in (b"", b"one", b"other")]  # fmt: skip
+    assert len(set(keys)) == len(keys) == 18
