@@ -38,14 +38,15 @@ class BenchError(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise BenchError(f"{message}; see omega-server bench --help")
+        raise BenchError(f"{message}; see {self.prog} --help")
 
 
-def bench(argv: Sequence[str]) -> str:
+def bench(argv: Sequence[str], program: str = "omega-server bench") -> str:
     """Put load on a server and measure it. Progress goes to standard error.
 
     Args:
         argv: the command line after the command's name.
+        program: what it was called by.
 
     Returns:
         a table for people.
@@ -53,7 +54,7 @@ def bench(argv: Sequence[str]) -> str:
     Raises:
         BenchError: the command line is wrong, the server cannot be used, or it answered nothing.
     """
-    options = _parser().parse_args(argv)
+    options = _parser(program).parse_args(argv)
     _check(options)
     try:
         figures, model = asyncio.run(_measure(options))
@@ -67,9 +68,9 @@ def bench(argv: Sequence[str]) -> str:
     return _table(figures, options, model)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="omega-server bench",
+        prog=program,
         allow_abbrev=False,
         description="Put load on a server with the OpenAI API (text and pictures, streamed) and measure it.",
     )
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", choices=sorted(SIZES), default="small", help=text)
     parser.add_argument("--seed", type=_whole(0, 2**31 - 1), default=0, help="other seed, other requests (default: 0)")
     parser.add_argument("--model", help="model id (default: the first of /v1/models)")
-    text = "bearer token (default: environment variable API_KEY, which other users of this machine cannot see)"
+    text = "bearer token (default: environment variable OMEGA_API_KEY or API_KEY; other users of this machine cannot see those)"
     parser.add_argument("--api-key", help=text)
     text = "send min_tokens, so that no answer ends early; OpenAI's own servers refuse that field"
     parser.add_argument("--fixed-length", action="store_true", help=text)
@@ -124,7 +125,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 async def _measure(options: argparse.Namespace) -> tuple[Figures, str]:
-    key = options.api_key or os.environ.get("API_KEY") or None
+    key = options.api_key or os.environ.get("OMEGA_API_KEY") or os.environ.get("API_KEY") or None
     async with Client(options.url, api_key=key, timeout=options.timeout) as client:
         model = await _model(client, options)
         requests = generate(SIZES[options.size], options.requests, options.seed)
