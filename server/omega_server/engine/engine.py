@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from omega_server.engine import memory
 from omega_server.engine.block_manager import BlockManager
+from omega_server.engine.grammar import Grammar
 from omega_server.engine.kv_cache import KVCache, bytes_per_block
 from omega_server.engine.request import (
     EngineError,
@@ -110,9 +111,12 @@ class Engine:
             model.model.visual, model.dtype, model.device, max_bytes=limits.vision_bytes, patches=limits.patches
         )
         self.runner = Runner(model, self.cache, max_length=self.scheduler.max_length, device=model.device)
-        self.sampler = Sampler(config.text_config.vocab_size, _end_tokens(model), model.device)
+        self.end_tokens = _end_tokens(model)
+        self.vocabulary = config.text_config.vocab_size
+        self.sampler = Sampler(self.vocabulary, self.end_tokens, model.device)
         self.newest = -1  # id of a request that was begun
         self._prompts: dict[int, Prompt] = {}
+        self._grammars: dict[int, Grammar] = {}
         self._device = model.device
 
     @property
@@ -126,7 +130,14 @@ class Engine:
             self.scheduler.limits, max_batch_size=max_batch_size, batch_timeout=batch_timeout
         )
 
-    def submit(self, request_id: int, prompt: Prompt, sampling: Sampling, answer: Iterable[int] = ()) -> None:
+    def submit(
+        self,
+        request_id: int,
+        prompt: Prompt,
+        sampling: Sampling,
+        answer: Iterable[int] = (),
+        grammar: Grammar | None = None,
+    ) -> None:
         """Queue a request.
 
         Args:
@@ -134,6 +145,7 @@ class Engine:
             prompt: to answer.
             sampling: how. With a seed, or greedy, the rest of an answer is the same whoever gave its beginning.
             answer: tokens that were given already, by an engine that is gone.
+            grammar: what sampling.grammar says, at the beginning of the answer.
 
         Raises:
             ContextLengthExceeded: it can never fit.
@@ -150,6 +162,8 @@ class Engine:
         )
         self.scheduler.add(sequence)
         self._prompts[request_id] = prompt
+        if grammar is not None:
+            self._grammars[request_id] = grammar
 
     def abort(self, request_id: int) -> None:
         """Drop a request and free what it holds, at once; an unknown one is fine."""
@@ -167,7 +181,7 @@ class Engine:
             self.newest = max(self.newest, sequence.id)
             try:
                 self.runner.add(sequence, self._prompts[sequence.id])
-                self.sampler.add(sequence)
+                self.sampler.add(sequence, self._grammars.pop(sequence.id, None))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
                 outputs.append(self._fail(sequence, error))
         return outputs
@@ -304,6 +318,7 @@ class Engine:
         self.runner.remove(request_id)
         self.sampler.remove(request_id)
         self._prompts.pop(request_id, None)
+        self._grammars.pop(request_id, None)
         if self.vision.busy:
             self.vision.release({medium.key for prompt in self._prompts.values() for medium in prompt.media})
 

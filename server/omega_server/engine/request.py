@@ -3,6 +3,7 @@
     EngineError
     ├── ContextLengthExceeded   the user's fault: the request can never fit
     ├── InvalidPrompt           the user's fault: placeholders and pictures do not match
+    ├── InvalidGrammar          the user's fault: no answer can be made to have this form, or not at a sensible cost
     ├── QueueFull               too many requests wait; try again later
     ├── Overloaded              there is not enough memory for this request now; try again later
     ├── NotReady                no engine is up yet, or the server is stopping
@@ -34,6 +35,10 @@ class ContextLengthExceeded(EngineError):
 
 class InvalidPrompt(EngineError):
     """The placeholder tokens of the prompt do not match its media."""
+
+
+class InvalidGrammar(EngineError):
+    """A grammar that is none, or that costs too much to follow."""
 
 
 class QueueFull(EngineError):
@@ -116,6 +121,7 @@ class Sampling:
         logit_bias: token id to a number that is added to its logit.
         logprobs: how many likeliest tokens come with each token, beside its own logprob; None for no logprobs at all.
         ignore_eos: the model's own end-of-sequence tokens do not end the answer.
+        grammar: the form of the answer, in llguidance's language; None for any form.
     """
 
     max_tokens: int
@@ -132,6 +138,7 @@ class Sampling:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     logprobs: int | None = None
     ignore_eos: bool = False
+    grammar: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

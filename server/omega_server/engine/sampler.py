@@ -13,12 +13,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from omega_server.engine.draw import Group, Scores, kind, scramble, uniforms
 from omega_server.engine.edits import Marks, edited, marks_of
-from omega_server.engine.grammar import Grammar, masked
+from omega_server.engine.grammar import Grammar, bits, masked, unless_only
 from omega_server.engine.request import Sampling
 from omega_server.engine.sequence import Sequence
 
@@ -44,12 +45,19 @@ class _Rule:
         seed: scrambled.
         marks: the logits that are edited.
         grammar: which tokens may come.
+        stops: bits of the tokens that end the answer, where a grammar says whether they may.
     """
 
     sampling: Sampling
     seed: int
     marks: Marks | None
     grammar: Grammar | None
+    stops: np.ndarray
+
+    def allowed(self, grammar: Grammar, answered: int) -> np.ndarray:
+        """The tokens that may come after so many, as bits. Before min_tokens none that ends the answer, if any other may."""
+        allowed = grammar.allowed()
+        return unless_only(allowed, self.stops) if answered < self.sampling.min_tokens else allowed
 
 
 class Sampler:
@@ -67,8 +75,8 @@ class Sampler:
 
         Args:
             sequence: whose tokens will be chosen.
-            grammar: the form of its answer, at its beginning. It alone says where the answer may end: min_tokens does
-                not count.
+            grammar: the form of its answer, at its beginning. Where the form has ended, the answer ends, whatever
+                min_tokens and ignore_eos say.
         """
         if sequence.id in self._rules:
             return
@@ -81,6 +89,7 @@ class Sampler:
             seed=scramble(secrets.randbits(64) if sampling.seed is None else sampling.seed),
             marks=marks_of(sequence, () if grammar else self._stops(sampling), self._vocabulary),
             grammar=grammar,
+            stops=bits(self._end_tokens | set(sampling.stop_token_ids) if grammar else ()),
         )
 
     def remove(self, sequence_id: int) -> None:
@@ -90,8 +99,8 @@ class Sampler:
 
     def stops(self, sequence: Sequence, token: int) -> bool:
         """Whether a token ends the answer."""
-        sampling = sequence.sampling
-        return token in sampling.stop_token_ids or (not sampling.ignore_eos and token in self._end_tokens)
+        sampling, formed = sequence.sampling, self._rules[sequence.id].grammar is not None
+        return token in sampling.stop_token_ids or (token in self._end_tokens and (formed or not sampling.ignore_eos))
 
     def sample(self, logits: Tensor, sequences: Many[Sequence]) -> list[Sampled | None]:
         """Choose the next token of each sequence. Changes nothing: the same call gives the same tokens.
@@ -162,7 +171,7 @@ class _Plan:
         self.ids = ids
         self.rules = rules
         self.edited = [(row, rule.marks) for row, rule in enumerate(rules) if rule.marks is not None]
-        self.masked = [(row, rule.grammar) for row, rule in enumerate(rules) if rule.grammar is not None]
+        self.formed = [(row, rule, rule.grammar) for row, rule in enumerate(rules) if rule.grammar is not None]
         self.logged = [row for row, rule in enumerate(rules) if rule.sampling.logprobs is not None]
 
         def kind_of(row: int) -> tuple[int, bool]:
@@ -176,13 +185,14 @@ class _Plan:
 @contextmanager
 def _edited(logits: Tensor, lengths: list[int], plan: _Plan) -> Iterator[Tensor]:
     """The logits to choose by; those that were given are the same afterwards."""
-    if not plan.edited and not plan.masked:
+    if not plan.edited and not plan.formed:
         yield logits
         return
     logits = logits.float()  # a penalty may be smaller than what bfloat16 can tell apart
     with ExitStack() as stack:
         if plan.edited:
             stack.enter_context(edited(logits, [(row, marks, lengths[row]) for row, marks in plan.edited]))
-        if plan.masked:
-            stack.enter_context(masked(logits, plan.masked))
+        if plan.formed:
+            masks = [(row, rule.allowed(grammar, lengths[row])) for row, rule, grammar in plan.formed]
+            stack.enter_context(masked(logits, masks))
         yield logits

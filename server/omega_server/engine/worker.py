@@ -13,7 +13,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import torch
@@ -22,7 +24,9 @@ from omega_schema.server_config import BootConfig
 from omega_server.engine import memory
 from omega_server.engine.attach import absent, attach
 from omega_server.engine.engine import Engine, EngineLimits
+from omega_server.engine.grammar import Grammar
 from omega_server.engine.group import Group, Seat
+from omega_server.engine.matcher import Grammars
 from omega_server.engine.memory_file import MemoryFile
 from omega_server.engine.messages import (
     BEAT_SECONDS,
@@ -36,10 +40,23 @@ from omega_server.engine.messages import (
     Update,
     WorkerConfig,
 )
-from omega_server.engine.request import EngineError, Prompt, Token
+from omega_server.engine.request import EngineError, EngineFailed, InvalidGrammar, Prompt, Token
 from omega_server.model import checkpoint, loader
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """What the reader makes of a Submit: what takes a while is not for the main thread.
+
+    Attributes:
+        prompt: with its pictures.
+        grammar: of the answer; or why there is none.
+    """
+
+    prompt: Prompt
+    grammar: Grammar | EngineError | None
 
 
 def main(config: WorkerConfig, pipe: Connection) -> None:
@@ -53,13 +70,15 @@ def main(config: WorkerConfig, pipe: Connection) -> None:
     torch.set_num_threads(_threads(boot))
     torch.set_num_interop_threads(1)
     inbox: queue.SimpleQueue[Submit | Abort | Update | Stop] = queue.SimpleQueue()
-    attached: dict[int, Prompt] = {}
-    threading.Thread(target=_read, args=(pipe, inbox, attached), name="pipe", daemon=True).start()
+    attached: dict[int, _Attached] = {}
+    grammars: Future[Grammars] = Future()
+    threading.Thread(target=_read, args=(pipe, inbox, attached, grammars), name="pipe", daemon=True).start()
     try:
         engine = _engine(config, group)
     except checkpoint.ModelError as error:
         pipe.send(Refused(str(error)))
         return
+    threading.Thread(target=_prepare, args=(grammars, boot.model_path, engine), name="grammars", daemon=True).start()
     loop = _Loop(engine, inbox, attached, pipe, group)
     with _vital("loop"):
         loop.run()
@@ -98,8 +117,29 @@ def _engine(config: WorkerConfig, group: Group | None) -> Engine:
     return engine
 
 
+def _prepare(grammars: "Future[Grammars]", model_path: str, engine: Engine) -> None:
+    """Get ready for answers of a form. Others need not wait for that."""
+    try:
+        grammars.set_result(Grammars.load(model_path, engine.end_tokens, engine.vocabulary))
+    except Exception as error:  # noqa: BLE001 - whoever wants a grammar gets it
+        grammars.set_exception(error)
+
+
+def _grammar(text: str | None, grammars: "Future[Grammars]") -> Grammar | EngineError | None:
+    try:
+        return None if text is None else grammars.result().begin(text)
+    except InvalidGrammar as error:
+        return error
+    except Exception:
+        logger.exception("There are no grammars for this model")
+        return EngineFailed("This model cannot answer in a given form.")
+
+
 def _read(
-    pipe: Connection, inbox: "queue.SimpleQueue[Submit | Abort | Update | Stop]", attached: dict[int, Prompt]
+    pipe: Connection,
+    inbox: "queue.SimpleQueue[Submit | Abort | Update | Stop]",
+    attached: dict[int, _Attached],
+    grammars: "Future[Grammars]",
 ) -> None:
     """Hand over what comes through the pipe; end the process when the router is gone."""
     with _vital("reader"):
@@ -108,7 +148,8 @@ def _read(
             if isinstance(message, Submit):
                 pixels = MemoryFile.receive(pipe) if message.with_pixels else None
                 media = absent(message.media) if pixels is None else attach(message.media, pixels)
-                attached[message.id] = Prompt(message.token_ids, media)
+                grammar = _grammar(message.sampling.grammar, grammars)
+                attached[message.id] = _Attached(Prompt(message.token_ids, media), grammar)
             inbox.put(message)
 
 
@@ -131,7 +172,7 @@ class _Loop:
         self,
         engine: Engine,
         inbox: "queue.SimpleQueue[Submit | Abort | Update | Stop]",
-        attached: dict[int, Prompt],
+        attached: dict[int, _Attached],
         pipe: Connection,
         group: Group | None,
     ) -> None:
@@ -182,9 +223,11 @@ class _Loop:
     def _handle(self, message: Submit | Abort | Update | Stop) -> None:
         match message:
             case Submit():
-                prompt = self._attached.pop(message.id)
+                attached = self._attached.pop(message.id)
                 try:
-                    self._engine.submit(message.id, prompt, message.sampling, message.answer)
+                    if isinstance(attached.grammar, EngineError):
+                        raise attached.grammar
+                    self._engine.submit(message.id, attached.prompt, message.sampling, message.answer, attached.grammar)
                 except EngineError as error:
                     self._outputs.append((message.id, error))
             case Abort():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from omega_server.engine.grammar import masked
+from omega_server.engine.grammar import bits, masked, unless_only
 from omega_server.engine.request import Sampling
 from omega_server.engine.sampler import Sampler
 from omega_server.engine.sequence import Sequence
@@ -101,21 +101,40 @@ def test_a_form_goes_on_elsewhere():
 def test_every_bit_of_a_mask():
     """Bit t % 32 of word t // 32 stands for token t, up to the end of the vocabulary."""
     chosen = [0, 30, 31, 32, 63, 64, 69]
-
-    class Fixed:
-        def allowed(self):
-            bits = np.zeros(96, dtype=bool)
-            bits[chosen] = True
-            return np.packbits(bits, bitorder="little").view(np.int32)
-
-        def accept(self, token):
-            raise AssertionError
-
     logits = torch.zeros(3, 70)
-    with masked(logits, [(1, Fixed())]):
+    with masked(logits, [(1, bits(chosen))]):
         assert logits[1].isfinite().nonzero()[:, 0].tolist() == chosen
         assert logits[[0, 2]].isfinite().all()
     assert not logits.any()
+
+
+def test_what_is_unwanted_comes_only_alone():
+    """Unwanted tokens are taken out of a mask, but never the last of it, whichever of the two is longer."""
+    assert (unless_only(bits([1, 40]), bits([1])) == bits([40])).all()
+    assert (unless_only(bits([1, 2]), bits([1, 99])) == bits([2])).all()
+    assert (unless_only(bits([1]), bits([1, 99])) == bits([1])).all()
+
+
+def test_min_tokens_counts_as_far_as_the_form_lets_it():
+    """Where the form may end or go on, it goes on before min_tokens; where it can only end, it ends."""
+
+    class Brief:
+        def allowed(self):
+            return bits([END]) if said.answer_length == 3 else bits([END, 5])
+
+        def accept(self, token):
+            pass
+
+    for least, tokens in ((0, [END]), (2, [5, 5, END]), (9, [5, 5, 5, END])):
+        said = sequence(1, min_tokens=least, ignore_eos=True)
+        sampler = Sampler(len(LETTERS), [END], torch.device("cpu"))
+        sampler.add(said, Brief())
+        logits = torch.zeros(1, len(LETTERS))
+        logits[0, END] = 1.0
+        while said.tokens[-1] != END:
+            said.tokens.append(sampler.sample(logits, [said])[0].id)
+        assert said.tokens[2:] == tokens
+        assert sampler.stops(said, END)
 
 
 def test_a_model_answers_in_the_form(dense, model_path, run):
@@ -128,10 +147,8 @@ def test_a_model_answers_in_the_form(dense, model_path, run):
     words = [None if token in special else tokenizer.decode([token]) for token in range(size)]
     engine = dense.engine()
     brief = {token: -100.0 for token, word in enumerate(words) if word and "," in word}
-    engine.submit(1, case.prompt, Sampling(max_tokens=24, logit_bias=brief))
+    engine.submit(1, case.prompt, Sampling(max_tokens=24, logit_bias=brief), grammar=Numbers(words, end))
     engine.submit(2, case.prompt, Sampling(max_tokens=16))
-    formed = next(s for s in engine.scheduler.waiting if s.id == 1)
-    engine.sampler.add(formed, Numbers(words, end))
     yielded = run(engine)
     assert tuple(token.id for token in yielded[2]) == case.expected
     assert yielded[1][-1].finish_reason == "stop"

@@ -138,14 +138,15 @@ def test_bias_and_min_tokens():
     row[0, END], row[0, 8], row[0, 9] = 9.0, 8.0, 7.0
     biased = sequence(1, logit_bias={9: 5.0, VOCABULARY + 7: 1.0})
     patient = sequence(2, min_tokens=1, stop_token_ids=(8,))
-    subject = sampler(biased, patient)
+    endless = sequence(3, ignore_eos=True)
+    subject = sampler(biased, patient, endless)
     assert [s.id for s in subject.sample(row.expand(2, -1), [biased, patient])] == [9, 9]
     grow(subject, patient, 9)
     assert subject.sample(row, [patient])[0].id == END
     assert subject.stops(patient, END)
     assert subject.stops(patient, 8)
     assert not subject.stops(patient, 9)
-    assert not subject.stops(sequence(ignore_eos=True), END)
+    assert not subject.stops(endless, END)
 
 
 def test_an_answer_goes_on_elsewhere():
