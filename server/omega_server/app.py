@@ -11,9 +11,11 @@ import uuid
 from fastapi import FastAPI, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omega_server import logs, playground
+from omega_server.incoming import Incoming
 from omega_server.routes import ClientGone, Json, router
 from omega_server.serving import Serving
 from omega_server.wire.errors import (
@@ -84,19 +86,18 @@ class _Passage:
     def __init__(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
         self._serving = serving
         self._scope = scope
-        self._receive = receive
+        self._body = Incoming(scope, receive, serving.max_body)
         self._send = send
         self._headers = Headers(scope=scope)
         self._id = _request_id(self._headers.get("x-request-id"))
-        self._received = 0
         self._status: int | None = None
         logs.request_id.set(self._id)
 
     async def pass_to(self, app: ASGIApp) -> None:
         try:
             self._check()
-            await app(self._scope, self._read, self._write)
-        except ClientGone:
+            await app(self._scope, self._body.receive, self._write)
+        except (ClientGone, ClientDisconnect):
             self._status = CLIENT_GONE
         except Exception as error:
             problem = problem_of(error)
@@ -122,24 +123,24 @@ class _Passage:
         if not length.isdigit() or int(length) > self._serving.max_body:
             raise ApiError(request_too_large(self._serving.max_body))
 
-    async def _read(self) -> Message:
-        message = await self._receive()
-        self._received += len(message.get("body", b""))
-        if self._received > self._serving.max_body:
-            raise ApiError(request_too_large(self._serving.max_body))
-        return message
-
     async def _write(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self._id
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self._id
+            # While we drain, the next request of this client is for another server. The rest of a body that nobody
+            # wanted is no request.
+            if self._serving.state == "draining" or self._body.pending:
+                headers["Connection"] = "close"
+        elif self._body.pending and not message.get("more_body"):
+            await self._send({**message, "more_body": True})
+            await self._body.drop()
+            message = {"type": "http.response.body"}
         await self._send(message)
 
     async def _answer(self, problem: Problem) -> None:
-        headers = problem.headers()
-        if problem.status in (413, 431):
-            headers["Connection"] = "close"  # we do not read the rest
-        await Json(problem.body(), status_code=problem.status, headers=headers)(self._scope, self._receive, self._write)
+        answer = Json(problem.body(), status_code=problem.status, headers=problem.headers())
+        await answer(self._scope, self._body.receive, self._write)
 
 
 def _request_id(offered: str | None) -> str:

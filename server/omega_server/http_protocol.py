@@ -1,9 +1,11 @@
 """HTTP/1.1 as uvicorn does it, but with bounded headers and the API's error body where no application is asked yet."""
 
+import asyncio
+
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from omega_server.wire.errors import HEADERS_TOO_LARGE, INVALID_HTTP, Problem
+from omega_server.wire.errors import HEADERS_TOO_LARGE, INVALID_HTTP, REQUEST_TIMEOUT, Problem
 
 MAX_HEAD = 256 * 1024
 """Bytes from a request's first to the end of its header. The gate's own limit is stricter, but it sees only whole headers."""
@@ -12,16 +14,30 @@ MAX_TARGET = 32 * 1024
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Gives up a connection whose header does not end."""
+    """Gives up a connection whose header does not end, in bytes or in time."""
 
+    head_seconds = 20.0
+    """Longest time from a connection, or from the first byte of a later request, to the end of the header."""
     _problem = INVALID_HTTP
     _head = 0
     _in_head = True
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client came."""
+        super().connection_made(transport)
+        self._late = self.loop.call_later(self.head_seconds, self._too_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It went."""
+        self._in_time()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         if self._in_head:
             self._head += len(data)
+            self._late = self._late or self.loop.call_later(self.head_seconds, self._too_late)
         super().data_received(data)
         if self._in_head and self._head > MAX_HEAD and not self.transport.is_closing():
             self._refuse(HEADERS_TOO_LARGE)
@@ -41,6 +57,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its header ended."""
         self._in_head, self._head = False, 0
+        self._in_time()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -51,6 +68,21 @@ class BoundedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not for clients
         """What came is not HTTP, or too much of it."""
         self._refuse(self._problem)
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _too_late(self) -> None:
+        self._late = None
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering:  # an earlier request on this connection; what follows it has time until then
+            self._late = self.loop.call_later(self.head_seconds, self._too_late)
+        elif self._head:
+            self._refuse(REQUEST_TIMEOUT)
+        else:
+            self.transport.close()
 
     def _refuse(self, problem: Problem) -> None:
         body = orjson.dumps(problem.body())

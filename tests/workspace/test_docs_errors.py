@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from omega_server.wire import errors, faults, requests
+from omega_server.wire import errors, faults, messages
 
 ROOT = Path(__file__).parents[2]
 SERVER = ROOT / "server" / "omega_server"
@@ -37,7 +37,11 @@ def written_out() -> Iterator[Error]:
     """Errors whose code stands where they are made."""
     for name, call in calls():
         code = call.args[CODE_ARGUMENT[name]]
-        if not isinstance(code, ast.Constant):
+        if isinstance(code, ast.JoinedStr):
+            for medium in ("image", "video"):  # nothing else is ever put into a code
+                words = [part.value if isinstance(part, ast.Constant) else medium for part in code.values]
+                yield 400, errors.INVALID_REQUEST, "".join(map(str, words))
+        elif not isinstance(code, ast.Constant):
             assert ast.unparse(code) in ELSEWHERE, f"where does the code {ast.unparse(code)} come from?"
         elif name == "Problem":
             status = ast.literal_eval(call.args[0])
@@ -67,7 +71,7 @@ def from_tables() -> set[str]:
         for node in ast.walk(statement.value)
         if isinstance(node, ast.Constant) and re.fullmatch(r"[a-z]+(_[a-z]+)+", str(node.value))
     }
-    return bounds | returned | {*faults._FIXED_CODES.values(), *faults._OWN_CODES, *requests.UNSUPPORTED_PARTS.values()}
+    return bounds | returned | {*faults._FIXED_CODES.values(), *faults._OWN_CODES, *messages.UNSUPPORTED_PARTS.values()}
 
 
 def test_every_error_is_documented_and_the_reverse(rows: Callable[[str], list[list[str]]]) -> None:

@@ -63,6 +63,7 @@ INTERNAL = Problem(500, "internal_error", "The server failed; its log has the re
 METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "This path does not have this method; see the Allow header.")
 NOT_FOUND = Problem(404, "not_found", "There is no such path. The API begins at /v1, for example /v1/chat/completions.")
 INVALID_API_KEY = Problem(401, "invalid_api_key", "Send a valid key in the header Authorization: Bearer KEY.")
+REQUEST_TIMEOUT = Problem(408, "request_timeout", "The request did not arrive in time; the connection ends.")
 HEADERS_TOO_LARGE = Problem(431, "headers_too_large", "The header fields of the request are too large.")
 INVALID_HTTP = Problem(400, "invalid_http", "What was sent is not an HTTP/1.1 request.")
 UNSUPPORTED_MEDIA_TYPE = Problem(

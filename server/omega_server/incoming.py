@@ -1,0 +1,62 @@
+"""A request's body on its way in, bounded in bytes and in the time that a client lets us wait for them."""
+
+import asyncio
+
+from starlette.types import Message, Receive, Scope
+
+from omega_server.wire.errors import REQUEST_TIMEOUT, ApiError, request_too_large
+
+PATIENCE = 30.0
+"""Seconds that a client may let us wait; each byte gives it some back."""
+RATE = 64 * 1024
+"""Bytes per second at which a body may come for ever."""
+LINGER = 2.0
+"""Seconds for which the rest of a body is taken after its request was refused: a client that is still sending might
+never look for an answer on a connection that was cut."""
+
+
+class Incoming:
+    """The body of one request. Only waiting counts as time, not what is done with a part before the next is wanted."""
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int, patience: float = PATIENCE) -> None:
+        """Of at most `limit` bytes, within `patience` seconds of waiting at first."""
+        names = {name for name, value in scope["headers"] if (name, value) != (b"content-length", b"0")}
+        self._receive = receive
+        self._limit = limit
+        self._most = self._patience = patience
+        self._received = 0
+        self.pending = not names.isdisjoint({b"content-length", b"transfer-encoding"})
+        """Whether the client may still be sending it."""
+
+    async def receive(self) -> Message:
+        """ASGI's receive.
+
+        Raises:
+            ApiError: 413 or 408, the body is too large, or does not come.
+        """
+        if not self.pending:
+            return await self._receive()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(self._patience):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise ApiError(REQUEST_TIMEOUT) from error
+        size = len(message.get("body", b""))
+        self._patience = min(self._most, self._patience - (loop.time() - began) + size / RATE)
+        self._received += size
+        self.pending = message.get("more_body", False)
+        if self._received > self._limit:
+            raise ApiError(request_too_large(self._limit))
+        return message
+
+    async def drop(self) -> None:
+        """Take the rest, within bounds, and forget it."""
+        self._patience = min(self._patience, LINGER)
+        try:
+            async with asyncio.timeout(LINGER):
+                while self.pending:
+                    await self.receive()
+        except (ApiError, TimeoutError):
+            return  # it was more than we wait for, and the connection ends
