@@ -11,12 +11,13 @@ from omega_schema.resource import Generation
 from omega_schema.server_config import ServerConfig
 from omega_server.completion import Completion, Delta, TokenLogprob, encode_plain
 from omega_server.engine.request import Sampling
+from omega_server.keys import tenant
 from omega_server.media.loader import Source
 from omega_server.media.picture import Picture
 from omega_server.prompt.builder import Built
 from omega_server.prompt.messages import Turn
 from omega_server.serving import Serving
-from omega_server.wire import responses, sse
+from omega_server.wire import responses
 from omega_server.wire.errors import INTERNAL, ApiError, Problem, bad_request, problem_of
 from omega_server.wire.messages import ImagePart, TextPart
 from omega_server.wire.requests import ChatRequest, TokenizeRequest
@@ -24,6 +25,9 @@ from omega_server.wire.requests import ChatRequest, TokenizeRequest
 logger = logging.getLogger(__name__)
 
 Number = TypeVar("Number", int, float)
+
+PATIENCE = 15.0
+"""Seconds for which a stream waits for its first piece before it begins without: whoever stands between could lose hope."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +50,10 @@ async def prepare(serving: Serving, request: ChatRequest) -> Job:
     """
     config, prompts = serving.live.current, serving.prompts
     check(request, config, serving.settings.boot.model_name, prompts.vocabulary)
+    asker = tenant.get()
     pictures = await serving.loader.load(_sources(request), config.images)
     turns = _turns(request, pictures)
-    built = await prompts.build(turns)
+    built = await prompts.build(turns, asker)
     room = prompts.max_length - len(built.prompt.token_ids)
     named = {"user": request.user, "metadata": request.metadata}
     fields = {"prompt_tokens": len(built.prompt.token_ids), "image_tokens": sum(built.image_tokens)}
@@ -72,9 +77,15 @@ def check(request: ChatRequest, config: ServerConfig, model: str, vocabulary: in
     for name, tokens in (("logit_bias", request.logit_bias), ("stop_token_ids", request.stop_token_ids)):
         if any(int(token) >= vocabulary for token in tokens or ()):
             raise bad_request("invalid_value", f"{name} names a token that the model does not have.", name)
-    if len(_sources(request)) > config.images.max_per_request:
+    sources = _sources(request)
+    if len(sources) > config.images.max_per_request:
         most = config.images.max_per_request
         raise bad_request("array_above_max_length", f"A request may have at most {most} pictures.", "messages")
+    for source in sources:
+        most = source.max_size(config.images) ** 2
+        if (source.min_pixels or 0) > most:
+            message = f"min_pixels may be at most {most}: the longer side is at most {source.max_size(config.images)}."
+            raise bad_request("integer_above_max_value", message, source.param)
 
 
 def samplings(request: ChatRequest, generation: Generation, room: int) -> tuple[Sampling, ...]:
@@ -163,54 +174,71 @@ async def answer(serving: Serving, job: Job) -> dict[str, Any]:
     return responses.completion(_head(serving), choices, _usage(job, completion))
 
 
-async def open_stream(serving: Serving, job: Job) -> AsyncGenerator[bytes, None]:
-    """The answer as events, once its first piece is there; until then errors still have a status of their own.
+async def open_stream(serving: Serving, job: Job, patience: float = PATIENCE) -> AsyncGenerator[dict[str, Any], None]:
+    """The answer as chunks; if it cannot be completed, the last is an error's body.
+
+    It is opened when the first piece is there, because until then an error can have a status of its own; but after
+    `patience` seconds at the latest.
 
     Raises:
-        EngineError: the engine refused or failed before the first piece.
+        EngineError: the engine refused or failed before that.
     """
     completion = _completion(serving, job)
     deltas = completion.deltas()
+    first = asyncio.ensure_future(anext(deltas))
     try:
-        first = await anext(deltas)
+        await asyncio.wait({first}, timeout=patience)
+        if first.done():
+            first.result()
     except BaseException:
-        await deltas.aclose()
+        await _drop(first, deltas)
         raise
-    return _events(_head(serving), job, completion, first, deltas)
+    return _chunks(_head(serving), job, completion, first, deltas)
 
 
-async def _events(
-    head: responses.Head, job: Job, completion: Completion, first: Delta, rest: AsyncGenerator[Delta, None]
-) -> AsyncGenerator[bytes, None]:
+async def _chunks(
+    head: responses.Head,
+    job: Job,
+    completion: Completion,
+    first: asyncio.Future[Delta],
+    rest: AsyncGenerator[Delta, None],
+) -> AsyncGenerator[dict[str, Any], None]:
     with_usage = job.request.stream_options is not None and bool(job.request.stream_options.include_usage)
 
-    def event(choice: dict[str, Any]) -> bytes:
-        return sse.event(responses.chunk(head, [choice], with_usage=with_usage))
+    def chunk(choice: dict[str, Any]) -> dict[str, Any]:
+        return responses.chunk(head, [choice], with_usage=with_usage)
 
-    async with aclosing(rest):
+    try:
         for index in range(len(job.samplings)):
-            yield event(responses.piece(index, {"role": "assistant", "content": ""}))
+            yield chunk(responses.piece(index, {"role": "assistant", "content": ""}))
         try:
             async for delta in _chain(first, rest):
                 words = {"content": delta.text} if delta.text else {}
                 logprobs = [_logprob(item) for item in delta.logprobs]
-                yield event(responses.piece(delta.choice, words, delta.finish_reason, logprobs))
+                yield chunk(responses.piece(delta.choice, words, delta.finish_reason, logprobs))
         except Exception as error:
-            # The status line is long gone: the stream says what happened and ends without [DONE].
+            # The status is long gone: the stream says what happened, and ends.
             problem = problem_of(error)
-            yield sse.event((problem or INTERNAL).body())
+            yield (problem or INTERNAL).body()
             if problem is None:
                 raise
             return
+    finally:
+        await _drop(first, rest)
     if with_usage:
-        yield sse.event(responses.chunk(head, [], with_usage=True, usage=_usage(job, completion)))
-    yield sse.DONE
+        yield responses.chunk(head, [], with_usage=True, usage=_usage(job, completion))
 
 
-async def _chain(first: Delta, rest: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
-    yield first
+async def _chain(first: asyncio.Future[Delta], rest: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
+    yield await first
     async for delta in rest:
         yield delta
+
+
+async def _drop(first: asyncio.Future[Delta], rest: AsyncGenerator[Delta, None]) -> None:
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await rest.aclose()
 
 
 def _completion(serving: Serving, job: Job) -> Completion:
@@ -240,7 +268,14 @@ def _logprob(item: TokenLogprob) -> dict[str, Any]:
 
 def _sources(request: ChatRequest) -> list[Source]:
     return [
-        Source(part.source, f"messages[{at}].content[{index}]", part.detail == "low", isinstance(part, ImagePart))
+        Source(
+            part.source,
+            f"messages[{at}].content[{index}]",
+            low_detail=part.look.detail == "low",
+            bare=isinstance(part, ImagePart),
+            min_pixels=part.look.min_pixels,
+            max_pixels=part.look.max_pixels,
+        )
         for at, message in enumerate(request.messages)
         for index, part in enumerate(message.content)
         if not isinstance(part, TextPart)

@@ -6,12 +6,20 @@ With neither, everybody may. With a directory that holds no key, nobody may.
 import asyncio
 import hmac
 import logging
+import os
+from contextvars import ContextVar
+from hashlib import blake2b
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 INTERVAL = 0.5
 """Seconds between two looks at the directory."""
+
+tenant: ContextVar[bytes] = ContextVar("tenant", default=b"")
+"""Who asks, as salt for everything that is kept from one request to the next: 16 bytes for each API key, from which it cannot
+be told; empty where no key is needed, and everybody is one tenant. Set where the key is checked."""
+_SECRET = os.urandom(32)
 
 
 class Keyring:
@@ -25,14 +33,21 @@ class Keyring:
         self.poll()
 
     def allows(self, authorization: list[bytes]) -> bool:
-        """Whether a request with these Authorization headers may pass. All keys are compared, in constant time each."""
+        """Whether a request with these Authorization headers may pass; if so, `tenant` is who asks from here on.
+
+        All keys are compared, in constant time each.
+        """
+        tenant.set(b"")
         if self._directory is None and not self._fixed:
             return True
         if len(authorization) != 1:
             return False
         scheme, _, offered = authorization[0].partition(b" ")
         matches = [hmac.compare_digest(key, offered.strip()) for key in self._keys]
-        return scheme.lower() == b"bearer" and any(matches)
+        allowed = scheme.lower() == b"bearer" and any(matches)
+        if allowed:
+            tenant.set(blake2b(offered.strip(), key=_SECRET, digest_size=16).digest())
+        return allowed
 
     async def watch(self) -> None:
         """Poll until cancelled."""

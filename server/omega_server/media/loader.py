@@ -3,13 +3,13 @@
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omega_schema.resource import Images
 from omega_server.media.decode import Limits
 from omega_server.media.errors import MediaError
 from omega_server.media.fetch import a_picture, fetch
-from omega_server.media.picture import Picture
+from omega_server.media.picture import Bounds, Picture
 from omega_server.media.pool import DecodePool
 
 LOW_DETAIL = 512
@@ -25,12 +25,26 @@ class Source:
         param: where it stands in the request.
         low_detail: whether a coarse look is enough.
         bare: whether text without a scheme is base64.
+        min_pixels: width times height that the model should see at least, if that is asked for.
+        max_pixels: width times height that the model should see at most, if that is asked for.
     """
 
     address: str
     param: str
     low_detail: bool
     bare: bool
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+
+    def max_size(self, images: Images) -> int:
+        """Longer side of the picture as the model may see it, in pixels."""
+        return min(images.max_size, LOW_DETAIL) if self.low_detail else images.max_size
+
+    def bounds(self, images: Images) -> Bounds | None:
+        """What the request wants of its size."""
+        if self.min_pixels is None and self.max_pixels is None:
+            return None
+        return Bounds(self.min_pixels, self.max_pixels, self.max_size(images))
 
 
 class Loader:
@@ -58,10 +72,10 @@ class Loader:
         await self._pool.close()
 
     async def _load(self, source: Source, images: Images) -> Picture:
-        size = min(images.max_size, LOW_DETAIL) if source.low_detail else images.max_size
-        limits = Limits(images.max_pixels, size, images.max_bytes.bytes)
+        limits = Limits(images.max_pixels, source.max_size(images), images.max_bytes.bytes)
         try:
-            return await self._pool.decode(await fetch(source.address, a_picture(images), bare=source.bare), limits)
+            encoded = await fetch(source.address, a_picture(images), bare=source.bare)
+            return replace(await self._pool.decode(encoded, limits), bounds=source.bounds(images))
         except MediaError as error:
             error.param = source.param
             raise

@@ -9,8 +9,8 @@ def seen_size(picture: PictureHeader, factor: int, smallest: int, largest: int) 
     """Height and width in which the model sees a picture, in pixels; multiples of `factor`.
 
     Without bounds it is the size that the checkpoint's own processor chooses. The bounds of a request take the place of the
-    checkpoint's. max_pixels is always kept, at the cost of the shape of a thin picture if it must be; min_pixels is as far
-    as max_pixels and the longer side's limit permit.
+    checkpoint's, and a min_pixels above the checkpoint's largest lifts that. max_pixels is always kept, at the cost of the
+    shape of a thin picture if it must be; min_pixels is, as far as max_pixels and the longer side's limit permit.
 
     Args:
         picture: its size and bounds.
@@ -22,8 +22,11 @@ def seen_size(picture: PictureHeader, factor: int, smallest: int, largest: int) 
     if bounds is None:
         height, width = smart_resize(picture.height, picture.width, factor, smallest, largest)
         return height, width
-    most = max(largest, bounds.min_pixels or 0) if bounds.max_pixels is None else bounds.max_pixels
-    least = min(smallest if bounds.min_pixels is None else bounds.min_pixels, most)
+    least = smallest if bounds.min_pixels is None else bounds.min_pixels
+    most = bounds.max_pixels
+    if most is None:
+        most = largest if least <= largest else bounds.max_size**2
+    least = min(least, most)
     height, width = smart_resize(picture.height, picture.width, factor, least, most)
     longest = max(factor, bounds.max_size // factor * factor)
     height, width = min(height, longest), min(width, longest)

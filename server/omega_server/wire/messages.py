@@ -1,9 +1,9 @@
 """The messages of a conversation, and what they are made of."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from omega_server.wire.strict import Strict
@@ -12,6 +12,9 @@ MAX_TEXT = 8 * 1024 * 1024
 """Longest text of one message part, in characters. The context is shorter still; this bounds the work to find out."""
 MAX_SOURCE = 512 * 1024 * 1024
 """Longest picture address, in characters; the body's own limit and images.maxBytes are smaller."""
+
+MIN_PIXELS = 32 * 32
+"""Least `max_pixels`: what becomes one token."""
 
 UNSUPPORTED_IN_MESSAGES = frozenset(
     ["name", "tool_calls", "tool_call_id", "function_call", "audio", "refusal", "annotations"]
@@ -48,18 +51,43 @@ class TextPart(Strict):
     text: Annotated[str, Field(max_length=MAX_TEXT)]
 
 
-class ImageUrl(Strict):
-    """Where a picture is, and how closely to look."""
+class Pixels(Strict):
+    """How many pixels of a picture the model should see, as Qwen's clients say it."""
 
-    url: Annotated[str, Field(max_length=MAX_SOURCE)]
+    min_pixels: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    max_pixels: Annotated[int, Field(ge=MIN_PIXELS, le=2**31 - 1)] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
+            raise PydanticCustomError("invalid_value", "min_pixels is more than max_pixels")
+        return self
+
+
+class Look(Pixels):
+    """How closely to look at a picture, in OpenAI's word for it too."""
+
     detail: Literal["auto", "low", "high"] | None = None
 
 
-class ImageUrlPart(Strict):
-    """A picture, as OpenAI's clients send it."""
+class ImageUrl(Look):
+    """Where a picture is, and how closely to look."""
+
+    url: Annotated[str, Field(max_length=MAX_SOURCE)]
+
+
+class ImageUrlPart(Pixels):
+    """A picture, as OpenAI's clients send it; numbers of pixels may stand inside image_url or beside it."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
+
+    @model_validator(mode="after")
+    def _in_one_place(self) -> Self:
+        inside, beside = ((of.min_pixels, of.max_pixels) for of in (self.image_url, self))
+        if inside != (None, None) and beside != (None, None):
+            raise PydanticCustomError("invalid_value", "pixels are given inside image_url and beside it")
+        return self
 
     @property
     def source(self) -> str:
@@ -67,22 +95,28 @@ class ImageUrlPart(Strict):
         return self.image_url.url
 
     @property
-    def detail(self) -> str | None:
-        """How closely to look: low, high or auto."""
-        return self.image_url.detail
+    def look(self) -> Look:
+        """How closely to look."""
+        if self.min_pixels is None and self.max_pixels is None:
+            return self.image_url
+        return Look(detail=self.image_url.detail, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
 
 
-class ImagePart(Strict):
+class ImagePart(Look):
     """A picture, as the original system took it: an address, a data: URI or plain base64."""
 
     type: Literal["image"]
     image: Annotated[str, Field(max_length=MAX_SOURCE)]
-    detail: Literal["auto", "low", "high"] | None = None
 
     @property
     def source(self) -> str:
         """An http(s) address, a data: URI or base64."""
         return self.image
+
+    @property
+    def look(self) -> Look:
+        """How closely to look."""
+        return self
 
 
 def _refuse_part(value: Any) -> NoReturn:

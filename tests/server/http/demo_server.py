@@ -160,6 +160,6 @@ def circle(colour: str) -> bytes:
     return png(image)
 
 
-def shown(address: str, words: str = "What colour is the circle?", **more: str) -> list[dict[str, Any]]:
+def shown(address: str, words: str = "What colour is the circle?", **more: str | int) -> list[dict[str, Any]]:
     """A picture and a question."""
     return [{"type": "image_url", "image_url": {"url": address, **more}}, {"type": "text", "text": words}]

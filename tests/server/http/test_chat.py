@@ -282,6 +282,29 @@ def token_of(_client: OpenAI, word: str) -> int:
     return int(vocabulary[word])
 
 
+def test_pixels(server: Configured) -> None:
+    """A picture has as many tokens as its request permits, within the server's limits, and what is announced is used."""
+    tokens = {}
+    for name, look in {
+        "plain": {},
+        "few": {"max_pixels": 4096},
+        "many": {"min_pixels": 200_000},
+        "low": {"detail": "low", "min_pixels": 200_000},
+    }.items():
+        body = {"messages": [{"role": "user", "content": shown(uri(circle("red")), **look)}], "max_tokens": 1}
+        (tokens[name],) = server.client.post("/v1/apply_template", json=body).json()["image_tokens"]
+        usage = server.client.post("/v1/chat/completions", json=body).json()["usage"]
+        assert usage["prompt_tokens_details"]["image_tokens"] == tokens[name]
+    assert tokens["few"] == 4 < tokens["plain"] <= 33
+    assert 196 == tokens["many"] == tokens["low"]
+    for name, look in (
+        ("max_pixels", {"max_pixels": 1023}),
+        ("min_pixels", {"detail": "low", "min_pixels": 512**2 + 1}),
+    ):
+        error = server.chat(shown(uri(circle("red")), **look)).json()["error"]
+        assert error["code"] == {"max_pixels": "integer_below_min_value", "min_pixels": "integer_above_max_value"}[name]
+
+
 def test_detail(server: Configured) -> None:
     """Low detail is a smaller picture; the model's own bounds still hold."""
     for detail in ("low", "high", "auto"):

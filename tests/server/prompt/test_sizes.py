@@ -35,6 +35,13 @@ def test_within_the_bounds(bounds: tuple[int | None, int | None], max_size: int)
             assert tall * wide >= least or limited, picture
 
 
+def test_more_than_the_checkpoint_would() -> None:
+    """Who asks for more pixels than the checkpoint takes by itself gets them."""
+    for width, height in SHAPES:
+        tall, wide = seen_size(PictureHeader(width, height, Bounds(200_000, None, 1024)), FACTOR, 20_000, 34_300)
+        assert tall * wide >= 200_000 or max(tall, wide) == 1024
+
+
 def test_without_bounds() -> None:
     """A request that says nothing gets what the stock processor makes of the picture."""
     numbers = random.Random(3)

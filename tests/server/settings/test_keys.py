@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from omega_server.keys import Keyring
+from omega_server.keys import Keyring, tenant
 
 
 def offered(keyring: Keyring, key: bytes | str) -> bool:
@@ -67,3 +67,21 @@ def test_fail_closed(tmp_path: Path, gone: bool) -> None:
         keyring.poll()
     assert not offered(keyring, "key")
     assert not keyring.allows([])
+
+
+def test_tenants() -> None:
+    """Whoever has one key is one tenant, who is no other and does not tell the key; without keys all are the same."""
+    keyring = Keyring(None, "first")
+    seen = []
+    for word in ("first", " first", "second"):
+        allowed = offered(keyring, word)
+        seen.append(tenant.get() if allowed else None)
+    assert seen[0] == seen[1]
+    assert seen[0] is not None
+    assert len(seen[0]) == 16
+    assert seen[2] is None
+    assert tenant.get() == b""
+    assert offered(Keyring(None, "second"), "second")
+    assert tenant.get() not in (seen[0], b"")
+    assert Keyring(None, None).allows([b"Bearer first"])
+    assert tenant.get() == b""

@@ -192,7 +192,7 @@ def test_detail() -> None:
     good = parse_chat(say({"type": "image_url", "image_url": {"url": "https://x", "detail": "low"}}))
     part = good.messages[0].content[0]
     assert not isinstance(part, TextPart)
-    assert part.detail == "low"
+    assert part.look.detail == "low"
     code, _ = refusal(say({"type": "image_url", "image_url": {"url": "https://x", "detail": "huge"}}))
     assert code == "invalid_value"
 
@@ -242,3 +242,18 @@ def test_everything_at_once() -> None:
     assert request.stop == ["x"]
     assert request.answer_tokens == ("max_completion_tokens", 5)
     assert isinstance(request.messages[1].content[0], ImagePart)
+
+
+def test_pixels() -> None:
+    """Numbers of pixels stand beside detail, or as Qwen's own clients send them beside image_url; never in both places."""
+    inside = {"type": "image_url", "image_url": {"url": "https://x", "detail": "high", "max_pixels": 4096}}
+    beside = {"type": "image_url", "image_url": {"url": "https://x", "detail": "high"}, "max_pixels": 4096}
+    plain = {"type": "image", "image": "https://x", "detail": "high", "max_pixels": 4096}
+    for part in (inside, beside, plain):
+        (found,) = parse_chat(say(part)).messages[0].content
+        assert (found.look.detail, found.look.min_pixels, found.look.max_pixels) == ("high", None, 4096)
+    assert refusal(say(inside | {"max_pixels": 4096}))[0] == "invalid_value"
+    for low, high, code in ((5000, 4096, "invalid_value"), (0, None, "integer_below_min_value"),
+                            (None, 1023, "integer_below_min_value"), (2**31, None, "integer_above_max_value"),
+                            ("9", None, "invalid_type")):  # fmt: skip
+        assert refusal(say({"type": "image", "image": "x", "min_pixels": low, "max_pixels": high}))[0] == code
