@@ -104,7 +104,10 @@ class Vision:
             wanted: what is needed now and was not found; equal ones are computed once.
             share: of the CPU's threads that the tower may use.
         """
+        wanted = list(wanted)
         if self._call is not None:
+            if any(medium.key in self._shown for medium in wanted):
+                self._abandoned.clear()
             return
         batch: dict[bytes, Medium] = {}
         patches = 0

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -108,10 +109,48 @@ def test_a_picture_whose_request_is_gone_is_not_computed(dense, one, other, towe
     engine.abort(2)
     assert engine.blocks.used == 0
     assert not engine.busy
-    tower.open.set()
     engine.submit(3, one.prompt, Sampling(8))
+    steps(engine, 1)
+    tower.open.set()
     assert ids(run(engine)[3]) == one.expected
     assert tower.patches == [size(one)]
+
+
+def test_the_tower_gives_up_what_nobody_wants(dense, one, other, tower, run):
+    """When the last request with a picture is gone, the tower stops after the layer that it is in, and serves the next."""
+    engine = dense.engine()
+    tower.open.clear()
+    engine.submit(1, one.prompt, Sampling(8))
+    engine.submit(2, one.prompt, Sampling(8))
+    steps(engine, 2)
+    layers = []
+    hooks = [b.register_forward_hook(lambda *_: layers.append(1)) for b in dense.model.model.visual.blocks]
+    engine.abort(1)
+    engine.abort(2)
+    tower.open.set()
+    engine.submit(3, other.prompt, Sampling(8))
+    assert ids(run(engine)[3]) == other.expected
+    assert len(layers) == len(hooks)
+    assert engine.vision.find(one.prompt.media[0].key) is None
+    for hook in hooks:
+        hook.remove()
+
+
+def test_how_long_the_tower_stands_still_is_known(dense, one, tower, run):
+    """Time passes for a tower that does not go on, also when nobody waits for it any more; an idle one has none."""
+    engine = dense.engine()
+    assert engine.vision.still_seconds == 0
+    tower.open.clear()
+    engine.submit(1, one.prompt, Sampling(8))
+    steps(engine, 2)
+    before = engine.vision.still_seconds
+    engine.abort(1)
+    time.sleep(0.01)
+    assert engine.vision.still_seconds > before
+    tower.open.set()
+    engine.submit(2, one.prompt, Sampling(8))
+    assert ids(run(engine)[2]) == one.expected
+    assert engine.vision.still_seconds == 0
 
 
 def test_a_picture_that_fails_fails_only_who_needs_it(dense, one, other, run, caplog):
