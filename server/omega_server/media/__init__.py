@@ -1,10 +1,12 @@
-"""Pictures, between the request and the prompt: addresses and data URIs in, RGB pixels out.
+"""Pictures and videos, between the request and the prompt: addresses and data URIs in, RGB pixels out.
 
-errors   everything that can be wrong with a picture
+errors   everything that can be wrong with a picture or video
 address  which network addresses may be connected to
-fetch    a picture's address -> its bytes, without opening the inside network
-decode   bytes -> pixels (pure)
-worker   decode, in a process that may be killed
+fetch    an address -> bytes, without opening the inside network
+decode   bytes of a picture -> pixels (pure)
+clip     which frames of a video are taken, and these frames
+video    bytes of a video -> its frames (pure)
+worker   decode and video, in a process that may be killed
 pool     those processes
-loader   all of it, for the pictures of one request
+loader   all of it, for the pictures and videos of one request
 """

@@ -1,10 +1,47 @@
 """What is taken from a video: which frames, how large, and these frames."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 
 MAX_TAKEN_PIXELS = 1 << 26
 """Width times height times frames of what is taken: 192 MiB. Qwen3-VL itself looks at less than half as many."""
+
+
+@dataclass(frozen=True)
+class VideoDefaults:
+    """Which frames a checkpoint takes when a request says nothing.
+
+    Attributes:
+        fps: frames for each second.
+        min_frames: fewest of a video that has as many.
+        max_frames: most of any video.
+        unit: side of what becomes one token, in pixels.
+    """
+
+    fps: float
+    min_frames: int
+    max_frames: int
+    unit: int
+
+
+@dataclass(frozen=True)
+class ClipHeader:
+    """A clip without its pixels.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        indices: which frames of the video they are, from 0, ascending. One that is there twice stands for a pair.
+        total: frames that the video has.
+        fps: frames of the video in each second, so that frame i is shown at i / fps seconds.
+    """
+
+    width: int
+    height: int
+    indices: tuple[int, ...]
+    total: int
+    fps: float
 
 
 @dataclass(frozen=True)
@@ -26,6 +63,22 @@ class Clip:
     indices: tuple[int, ...]
     total: int
     fps: float
+
+    @property
+    def header(self) -> ClipHeader:
+        """It without its pixels."""
+        return ClipHeader(self.width, self.height, self.indices, self.total, self.fps)
+
+    def key(self, salt: bytes) -> bytes:
+        """A hash of its frames: equal keys mean equal pixels under an equal salt. 32 bytes.
+
+        When they are shown is no part of it: that stands in the prompt's text.
+        """
+        frames = len(self.indices)
+        content = hashlib.sha256(f"{len(salt)}|RGB|{frames} x {self.width}x{self.height}|".encode())
+        content.update(salt)
+        content.update(self.rgb)
+        return content.digest()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Everything that can be wrong with a picture is the client's fault, and has a code of the OpenAI API."""
+"""Everything that can be wrong with a picture or video is the client's fault, and has a code of the OpenAI API."""
 
 
 class MediaError(Exception):
-    """A picture that cannot be used.
+    """A picture or video that cannot be used.
 
     Attributes:
         code: such as invalid_image_format.

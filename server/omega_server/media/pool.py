@@ -1,4 +1,4 @@
-"""Decoding processes: started when first needed, killed when a picture takes too long or the caller loses interest."""
+"""Decoding processes: started when first needed, killed when something takes too long or the caller loses interest."""
 
 import asyncio
 import json
@@ -7,7 +7,9 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from dataclasses import asdict
+from typing import Any
 
+from omega_server.media.clip import Choice, Clip, VideoLimits
 from omega_server.media.decode import Limits
 from omega_server.media.errors import MediaError
 from omega_server.media.fetch import Encoded
@@ -17,10 +19,12 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 20.0
 """Longest time for one picture."""
+VIDEO_SECONDS = 60.0
+"""Longest time for one video."""
 
 
 class DecodePool:
-    """A few processes that turn files into pictures, one at a time each."""
+    """A few processes that turn files into pixels, one at a time each."""
 
     def __init__(self, size: int) -> None:
         """A pool of at most `size` processes."""
@@ -35,33 +39,54 @@ class DecodePool:
         Raises:
             MediaError: it cannot be used, took too long, or broke its process.
         """
-        process = await self._slots.get()
-        done = False
-        try:
-            if process is None or process.returncode is not None:
-                process = await self._start()
-            async with asyncio.timeout(SECONDS):
-                picture = await _exchange(process, encoded, limits)
-            done = True
-        except MediaError:
-            done = True
-            raise
-        except (TimeoutError, OSError, asyncio.IncompleteReadError, ValueError) as error:
-            logger.warning("a picture broke its decoding process: %s", type(error).__name__)
-            raise MediaError("image_parse_error", "The picture could not be decoded.") from error
-        finally:
-            # A process whose job was not finished is of no more use: its pipes hold a half of something.
-            if process is not None and not done:
-                _kill(process)
-                process = None
-            self._slots.put_nowait(process)
-        return picture
+        job = {"limits": asdict(limits), "base64": encoded.base64}
+        broken = MediaError("image_parse_error", "The picture could not be decoded.")
+        answer, rgb = await self._do(job, encoded.data, SECONDS, broken)
+        return Picture(answer["width"], answer["height"], rgb)
+
+    async def clip(self, encoded: Encoded, limits: VideoLimits, choice: Choice) -> Clip:
+        """The chosen frames of a video.
+
+        Raises:
+            MediaError: as above.
+        """
+        job = {"limits": asdict(limits), "choice": asdict(choice), "base64": encoded.base64}
+        broken = MediaError("video_parse_error", "The video could not be decoded.")
+        answer, rgb = await self._do(job, encoded.data, VIDEO_SECONDS, broken)
+        size, indices = (answer["width"], answer["height"]), tuple(answer["indices"])
+        return Clip(*size, rgb, indices, answer["total"], answer["fps"])
 
     async def close(self) -> None:
         """End all processes."""
         for process in self._processes:
             _kill(process)
         await asyncio.gather(*(process.wait() for process in self._processes))
+
+    async def _do(
+        self, job: dict[str, Any], data: bytes, seconds: float, broken: MediaError
+    ) -> tuple[dict[str, Any], bytes]:
+        """Have a process do a job; `broken` is what is wrong with data that breaks it."""
+        process = await self._slots.get()
+        done = False
+        try:
+            if process is None or process.returncode is not None:
+                process = await self._start()
+            async with asyncio.timeout(seconds):
+                answer = await _exchange(process, job, data)
+            done = True
+        except MediaError:
+            done = True
+            raise
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, ValueError) as error:
+            logger.warning("%s: a decoding process was broken: %s", broken.code, type(error).__name__)
+            raise broken from error
+        finally:
+            # A process whose job was not finished is of no more use: its pipes hold a half of something.
+            if process is not None and not done:
+                _kill(process)
+                process = None
+            self._slots.put_nowait(process)
+        return answer
 
     async def _start(self) -> Process:
         # None of our environment: the process has no use for keys and tokens.
@@ -77,15 +102,13 @@ def _kill(process: Process) -> None:
         process.kill()
 
 
-async def _exchange(process: Process, encoded: Encoded, limits: Limits) -> Picture:
+async def _exchange(process: Process, job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     if process.stdin is None or process.stdout is None:
         raise OSError("no pipes")
-    head = {**asdict(limits), "base64": encoded.base64, "length": len(encoded.data)}
-    process.stdin.write(json.dumps(head).encode() + b"\n")
-    process.stdin.write(encoded.data)
+    process.stdin.write(json.dumps({**job, "length": len(data)}).encode() + b"\n")
+    process.stdin.write(data)
     await process.stdin.drain()
     answer = json.loads(await process.stdout.readline())
     if "code" in answer:
         raise MediaError(answer["code"], answer["message"])
-    rgb = await process.stdout.readexactly(answer["length"])
-    return Picture(answer["width"], answer["height"], rgb)
+    return answer, await process.stdout.readexactly(answer["length"])

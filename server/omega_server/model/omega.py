@@ -213,6 +213,9 @@ class Omega17VLVideoProcessor(Qwen3VLVideoProcessor):
 class Omega17VLProcessor(Qwen3VLProcessor):
     """Chat text, pictures and videos to token ids and patches."""
 
+    wraps_videos = False
+    """Whether start and end of the template stay around all of a video, as they do in Qwen3-VL."""
+
     def __call__(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> Any:
         """As the official one, with the fork's prompt for videos.
 

@@ -4,4 +4,5 @@ messages   a conversation, and what the server's process and a prompt process te
 builder    the server's end: a few prompt processes, and which of them builds what
 worker     a prompt process
 processor  turns -> token ids and pixels
+videos     the same, of videos
 """

@@ -25,18 +25,19 @@ from omega_server.engine.memory_file import MemoryFile
 from omega_server.engine.pixels import SharedPrompt
 from omega_server.engine.request import MediumHeader
 from omega_server.forks import Forked
-from omega_server.media.picture import Picture, PictureHeader
 from omega_server.model.checkpoint import ModelError
 from omega_server.prompt.messages import (
     Answer,
+    Header,
     Job,
-    PictureJob,
+    MediumJob,
     PromptJob,
     Ready,
     Refused,
+    Shown,
     Tokens,
     Turn,
-    pictures,
+    shown,
 )
 
 Given = TypeVar("Given")
@@ -69,10 +70,12 @@ class Built:
     Attributes:
         prompt: for the engine.
         image_tokens: of each picture, in order.
+        video_tokens: of each video, in order.
     """
 
     prompt: SharedPrompt
-    image_tokens: tuple[int, ...]
+    image_tokens: tuple[int, ...] = ()
+    video_tokens: tuple[int, ...] = ()
 
 
 class PromptBuilder:
@@ -82,6 +85,7 @@ class PromptBuilder:
         max_length: longest prompt and answer together, in tokens: what was asked for, or what the checkpoint can do.
         tokenizer: of the checkpoint.
         vocabulary: number of token ids.
+        video: which frames are taken of videos when a request says nothing.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class PromptBuilder:
         first = self._start()
         self._idle.put(first)
         self.max_length = first.ready.max_length
+        self.video = first.ready.video
         self.vocabulary = first.ready.vocabulary
         self.tokenizer = Tokenizer.from_str(first.ready.tokenizer)
         most = processes or min(PROCESSES, len(os.sched_getaffinity(0)))
@@ -126,18 +131,18 @@ class PromptBuilder:
             PromptFailed: it could not be built, by no fault of its own.
         """
         tokens = await self._run(self._tokens, turns)
-        shown = pictures(turns)
-        keys = await asyncio.gather(*(self._run(picture.key, salt) for picture in shown))
-        different = dict(zip(keys, shown, strict=True))
-        cut = await asyncio.gather(*(self._cut(picture, key) for key, picture in different.items()))
+        parts = shown(turns)
+        keys = await asyncio.gather(*(self._run(part.key, salt) for part in parts))
+        different = dict(zip(keys, parts, strict=True))
+        cut = await asyncio.gather(*(self._cut(part, key) for key, part in different.items()))
         known = dict(zip(different, cut, strict=True))
         media = [known[key] for key in keys]
         pixels = await self._run(_joined, [patches.pixels for patches in media]) if media else None
         headers = tuple(patches.header for patches in media)
-        return Built(SharedPrompt(tokens.token_ids, headers, pixels), tokens.image_tokens)
+        return Built(SharedPrompt(tokens.token_ids, headers, pixels), tokens.image_tokens, tokens.video_tokens)
 
     async def render(self, turns: Sequence[Turn]) -> str:
-        """The prompt as text, with one placeholder for each picture.
+        """The prompt as text, with one placeholder for each picture and video.
 
         Raises:
             PromptFailed: as above.
@@ -154,11 +159,11 @@ class PromptBuilder:
     async def _run(self, work: Callable[[Given], Made], given: Given) -> Made:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, given)
 
-    async def _cut(self, picture: Picture, key: bytes) -> "_Patches":
-        """The patches of a picture, kept or new."""
+    async def _cut(self, part: Shown, key: bytes) -> "_Patches":
+        """The patches of a picture or video, kept or new."""
         patches = self._kept.get(key)
         if patches is None:
-            patches = await self._run(self._patches, (picture, key))
+            patches = await self._run(self._patches, (part, key))
             if patches.size <= self._kept.maxsize:
                 self._kept[key] = patches
         return patches
@@ -173,9 +178,9 @@ class PromptBuilder:
         assert isinstance(text, str)
         return text
 
-    def _patches(self, given: tuple[Picture, bytes]) -> "_Patches":
-        picture, key = given
-        header, pixels = self._ask(PictureJob(picture.header, key), MemoryFile.of([picture.rgb]))
+    def _patches(self, given: tuple[Shown, bytes]) -> "_Patches":
+        part, key = given
+        header, pixels = self._ask(MediumJob(part.header, key), MemoryFile.of([part.rgb]))
         assert isinstance(header, MediumHeader)
         assert pixels is not None
         return _Patches(header, pixels)
@@ -270,7 +275,7 @@ class _Process:
 
 @dataclass(frozen=True, eq=False)
 class _Patches:
-    """A picture as the engine takes it."""
+    """A picture or video as the engine takes it."""
 
     header: MediumHeader
     pixels: MemoryFile
@@ -287,8 +292,8 @@ def _joined(files: Sequence[MemoryFile]) -> MemoryFile:
     return files[0] if len(files) == 1 else MemoryFile.of(memoryview(file.map()) for file in files)
 
 
-def _headers(turns: Sequence[Turn]) -> tuple[tuple[str, tuple[str | PictureHeader, ...]], ...]:
+def _headers(turns: Sequence[Turn]) -> tuple[tuple[str, tuple[str | Header, ...]], ...]:
     """Turns without pixels."""
     return tuple(
-        (turn.role, tuple(part.header if isinstance(part, Picture) else part for part in turn.parts)) for turn in turns
+        (turn.role, tuple(part.header if isinstance(part, Shown) else part for part in turn.parts)) for turn in turns
     )

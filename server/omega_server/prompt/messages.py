@@ -3,8 +3,8 @@
 Small picklable values only, and nothing that needs torch. Pixels do not go through the pipe: where there are any, a message
 is followed by a file descriptor of memory that both processes map.
 
-Tokens and pixels are jobs of their own: a prompt is first tokenized, with its pictures' sizes alone, so that one that is too
-long costs no more; then each picture is cut into patches, several at once by several processes.
+Tokens and pixels are jobs of their own: a prompt is first tokenized, with the sizes of its pictures and videos alone, so
+that one that is too long costs no more; then each of them is cut into patches, several at once by several processes.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 from omega_server.engine.request import MediumHeader
+from omega_server.media.clip import Clip, ClipHeader, VideoDefaults
 from omega_server.media.picture import Picture, PictureHeader
+
+Shown = Picture | Clip
+"""What can stand in a prompt beside text."""
+Header = PictureHeader | ClipHeader
+"""It without its pixels."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side says: text and pictures, in order. Without their pixels they can be counted, and not be shown."""
+    """What one side says: text, pictures and videos, in order. Without their pixels they can be counted, and not be shown."""
 
     role: str
-    parts: tuple[str | Picture | PictureHeader, ...]
+    parts: tuple[str | Shown | Header, ...]
 
 
-def pictures(turns: Sequence[Turn]) -> list[Picture]:
-    """The pictures of a conversation, in order."""
-    return [part for turn in turns for part in turn.parts if isinstance(part, Picture)]
+def shown(turns: Sequence[Turn]) -> list[Shown]:
+    """The pictures and videos of a conversation, in order."""
+    return [part for turn in turns for part in turn.parts if isinstance(part, Picture | Clip)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +44,23 @@ class PromptJob:
     """
 
     wanted: Literal["tokens", "text"]
-    turns: tuple[tuple[str, tuple[str | PictureHeader, ...]], ...]
+    turns: tuple[tuple[str, tuple[str | Header, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class PictureJob:
-    """To the process: cut a picture into patches. Its pixels follow as a descriptor, RGB.
+class MediumJob:
+    """To the process: cut a picture or video into patches. Its pixels follow as a descriptor, RGB.
 
     Attributes:
-        picture: its size and bounds.
+        header: what there is to know beside the pixels.
         key: of its content.
     """
 
-    picture: PictureHeader
+    header: Header
     key: bytes
 
 
-Job = PromptJob | PictureJob
+Job = PromptJob | MediumJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,13 @@ class Ready:
         max_length: longest prompt and answer together, in tokens: what was asked for, or what the checkpoint can do.
         vocabulary: number of token ids.
         tokenizer: as JSON.
+        video: which frames are taken of videos when a request says nothing.
     """
 
     max_length: int
     vocabulary: int
     tokenizer: str
+    video: VideoDefaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +94,12 @@ class Tokens:
     Attributes:
         token_ids: with one placeholder token for each merged patch of each medium.
         image_tokens: of each picture.
+        video_tokens: of each video, without those that tell the time.
     """
 
     token_ids: tuple[int, ...]
-    image_tokens: tuple[int, ...]
+    image_tokens: tuple[int, ...] = ()
+    video_tokens: tuple[int, ...] = ()
 
 
 Answer = Tokens | MediumHeader | str | Exception

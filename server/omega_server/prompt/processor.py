@@ -11,10 +11,12 @@ from typing import Any
 from PIL import Image
 
 from omega_server.engine.request import ContextLengthExceeded, Medium, Prompt
+from omega_server.media.clip import Clip, ClipHeader
 from omega_server.media.picture import Picture, PictureHeader
 from omega_server.model.loader import load_processor
-from omega_server.prompt.messages import Tokens, Turn, pictures
+from omega_server.prompt.messages import Header, Shown, Tokens, Turn, shown
 from omega_server.prompt.sizes import seen_size
+from omega_server.prompt.videos import Videos
 
 COMPOSED = 4
 """Most characters that Unicode normalisation, which tokenizers begin with, makes one of."""
@@ -27,6 +29,7 @@ class Processor:
         max_length: longest prompt and answer together, in tokens: what was asked for, or what the checkpoint can do.
         tokenizer: of type tokenizers.Tokenizer.
         vocabulary: number of token ids.
+        videos: how it treats them.
     """
 
     def __init__(self, model_path: str, max_length: int) -> None:
@@ -44,30 +47,33 @@ class Processor:
         images = self.inner.image_processor
         self._factor = images.patch_size * images.merge_size
         self._merged = images.merge_size**2
+        self.videos = Videos(self.inner)
         self._settings = images.to_json_string().encode()
         self._longest = max(map(len, self.tokenizer.get_vocab()))
 
-    def build(self, turns: Sequence[Turn], salt: bytes = b"") -> tuple[Prompt, tuple[int, ...]]:
-        """The prompt of a conversation, which ends where the answer begins, and the tokens of each picture.
+    def build(self, turns: Sequence[Turn], salt: bytes = b"") -> tuple[Prompt, Tokens]:
+        """The prompt of a conversation, which ends where the answer begins, and what it is made of.
 
         Raises:
             ContextLengthExceeded: it leaves no room for a single token of answer.
         """
         tokens = self.tokens(turns)
-        media = tuple(self.medium(picture, picture.key(salt)) for picture in pictures(turns))
-        return Prompt(tokens.token_ids, media), tokens.image_tokens
+        media = tuple(self.medium(part, part.key(salt)) for part in shown(turns))
+        return Prompt(tokens.token_ids, media), tokens
 
     def tokens(self, turns: Sequence[Turn]) -> Tokens:
-        """The prompt without its pixels; of pictures it needs the sizes alone.
+        """The prompt without its pixels; of pictures and videos it needs the headers alone.
 
         Raises:
             ContextLengthExceeded: it leaves no room for a single token of answer.
         """
         parts = [part for turn in turns for part in turn.parts]
-        image_tokens = tuple(self._count(part) for part in parts if not isinstance(part, str))
+        image_tokens = tuple(self._count(part) for part in parts if isinstance(part, Picture | PictureHeader))
+        clips = [part for part in parts if isinstance(part, Clip | ClipHeader)]
+        video_tokens = tuple(map(self.videos.count, clips))
         letters = sum(len(part) for part in parts if isinstance(part, str))
         # Refuse what is surely too long before working on it.
-        self._check_length(letters // (self._longest * COMPOSED) + sum(image_tokens), at_least=True)
+        self._check_length(letters // (self._longest * COMPOSED) + sum(image_tokens + video_tokens), at_least=True)
         token_ids = self.inner.tokenizer.apply_chat_template(
             _conversation(turns),
             chat_template=self.inner.chat_template,
@@ -77,21 +83,24 @@ class Processor:
             # A user who writes <|image_pad|> gets these letters, not a picture.
             sanitize_control_tokens=True,
         )
-        whole = tuple(self._with_placeholders(token_ids, image_tokens))
+        whole = tuple(self._with_placeholders(token_ids, image_tokens, clips))
         self._check_length(len(whole))
-        return Tokens(whole, image_tokens)
+        return Tokens(whole, image_tokens, video_tokens)
 
     def render(self, turns: Sequence[Turn]) -> str:
-        """The prompt as text, with one placeholder for each picture."""
+        """The prompt as text, with one placeholder for each picture and video."""
         return self.inner.apply_chat_template(_conversation(turns), tokenize=False, add_generation_prompt=True)
 
-    def medium(self, picture: Picture, key: bytes) -> Medium:
-        """A picture, cut into patches.
+    def medium(self, part: Shown, key: bytes) -> Medium:
+        """A picture or video, cut into patches.
 
         Args:
-            picture: its pixels.
+            part: its pixels.
             key: of its content.
         """
+        return self.videos.medium(part, key) if isinstance(part, Clip) else self._picture(part, key)
+
+    def _picture(self, picture: Picture, key: bytes) -> Medium:
         images = self.inner.image_processor
         image = Image.frombytes("RGB", (picture.width, picture.height), picture.rgb)
         options: dict[str, Any] = {}
@@ -114,18 +123,23 @@ class Processor:
         height, width = self._seen(part.header if isinstance(part, Picture) else part)
         return height * width // self._factor**2
 
-    def _with_placeholders(self, token_ids: Sequence[int], image_tokens: Sequence[int]) -> Iterator[int]:
-        """The token ids with as many placeholders for each picture as it has tokens, where the template wrote one."""
-        counts = iter(image_tokens)
-        for token in token_ids:
-            yield from repeat(token, next(counts) if token == self.inner.image_token_id else 1)
+    def _with_placeholders(
+        self, token_ids: Sequence[int], image_tokens: Sequence[int], clips: Sequence[Clip | ClipHeader]
+    ) -> Iterator[int]:
+        """The token ids with all that stands for a picture or video where the template wrote one placeholder."""
+        counts, videos = iter(image_tokens), iter(clips)
+        for token in self.videos.unwrapped(token_ids):
+            if token == self.videos.token_id:
+                yield from self.videos.token_ids(next(videos))
+            else:
+                yield from repeat(token, next(counts) if token == self.inner.image_token_id else 1)
 
     def _check_length(self, tokens: int, *, at_least: bool = False) -> None:
         if tokens >= self.max_length:
             more = "at least " if at_least else ""
             raise ContextLengthExceeded(
                 f"The prompt has {more}{tokens} tokens; prompt and answer together may have {self.max_length}. "
-                "Send a shorter prompt, or fewer or smaller pictures."
+                "Send a shorter prompt, fewer or smaller pictures, or fewer or smaller frames of videos."
             )
 
 
@@ -137,5 +151,7 @@ def _conversation(turns: Sequence[Turn]) -> list[dict[str, Any]]:
     ]
 
 
-def _part(part: str | Picture | PictureHeader) -> dict[str, Any]:
-    return {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+def _part(part: str | Shown | Header) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "video" if isinstance(part, Clip | ClipHeader) else "image"}

@@ -15,9 +15,10 @@ import torch
 
 from omega_server.engine.memory_file import MemoryFile
 from omega_server.engine.pixels import header, pixels
-from omega_server.media.picture import Picture, PictureHeader
+from omega_server.media.clip import Clip, ClipHeader
+from omega_server.media.picture import Picture
 from omega_server.model.checkpoint import ModelError
-from omega_server.prompt.messages import Answer, Job, PictureJob, Ready, Refused, Turn
+from omega_server.prompt.messages import Answer, Header, Job, MediumJob, Ready, Refused, Shown, Turn
 from omega_server.prompt.processor import Processor
 
 
@@ -31,11 +32,12 @@ def main(model_path: str, max_length: int, pipe: Connection) -> None:
     except ModelError as error:
         pipe.send(Refused(str(error)))
         return
-    pipe.send(Ready(processor.max_length, processor.vocabulary, processor.tokenizer.to_str()))
+    tokenizer = processor.tokenizer.to_str()
+    pipe.send(Ready(processor.max_length, processor.vocabulary, tokenizer, processor.videos.defaults))
     try:
         while True:
             job = pipe.recv()
-            rgb = MemoryFile.receive(pipe) if isinstance(job, PictureJob) else None
+            rgb = MemoryFile.receive(pipe) if isinstance(job, MediumJob) else None
             answer, file = _work(processor, job, rgb)
             pipe.send(answer)
             if file is not None:
@@ -53,9 +55,9 @@ def _end_with_the_server() -> None:
 
 def _work(processor: Processor, job: Job, rgb: MemoryFile | None) -> tuple[Answer, MemoryFile | None]:
     try:
-        if isinstance(job, PictureJob):
+        if isinstance(job, MediumJob):
             assert rgb is not None
-            medium = processor.medium(_picture(job.picture, rgb), job.key)
+            medium = processor.medium(_shown(job.header, rgb.map()[:]), job.key)
             return header(medium), MemoryFile.of([pixels(medium)])
         turns = [Turn(role, parts) for role, parts in job.turns]
         return (processor.render(turns) if job.wanted == "text" else processor.tokens(turns)), None
@@ -63,8 +65,10 @@ def _work(processor: Processor, job: Job, rgb: MemoryFile | None) -> tuple[Answe
         return _portable(error), None
 
 
-def _picture(picture: PictureHeader, rgb: MemoryFile) -> Picture:
-    return Picture(picture.width, picture.height, rgb.map()[:], picture.bounds)
+def _shown(header: Header, rgb: bytes) -> Shown:
+    if isinstance(header, ClipHeader):
+        return Clip(header.width, header.height, rgb, header.indices, header.total, header.fps)
+    return Picture(header.width, header.height, rgb, header.bounds)
 
 
 # Whose exceptions the server's process can read: others may need torch there.

@@ -1,14 +1,18 @@
 """Decoding happens elsewhere: a picture that breaks its process, or takes for ever, breaks nothing else."""
 
 import asyncio
+import base64
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from films import film
 from omega_schema.resource import Images
 from omega_server.media import pool as pool_module
+from omega_server.media import video
+from omega_server.media.clip import Choice, VideoLimits
 from omega_server.media.decode import Limits
 from omega_server.media.errors import MediaError
 from omega_server.media.fetch import Encoded
@@ -115,3 +119,33 @@ async def test_loader_keeps_order_and_place() -> None:
         await loader.load([good, bad, good], Images())
     assert (caught.value.code, caught.value.param) == ("invalid_image_format", "messages[0].content[1]")
     await loader.close()
+
+
+async def test_a_video_and_a_broken_one() -> None:
+    """The same processes decode videos; what is wrong with one is told in words of its own."""
+    pool = DecodePool(1)
+    limits, choice = VideoLimits(1 << 20, 60), Choice(2.0, None, 4, 768, 1024)
+    file = film(30)
+    clip = await pool.clip(Encoded(file, base64=False), limits, choice)
+    assert clip == video.decode(file, limits, choice)
+    assert (await pool.decode(PICTURE, LIMITS)).rgb == EXPECTED
+    with pytest.raises(MediaError) as caught:
+        await pool.clip(Encoded(file[:1000], base64=False), limits, choice)
+    assert caught.value.code == "video_parse_error"
+    assert await pool.clip(Encoded(base64.b64encode(file), base64=True), limits, choice) == clip
+    await pool.close()
+
+
+async def test_a_video_that_takes_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A video has its own time; when that is up its process is killed, and the next one works."""
+    pool = DecodePool(1)
+    limits, choice = VideoLimits(1 << 20, 60), Choice(2.0, None, 4, 768, 1024)
+    await pool.decode(PICTURE, LIMITS)
+    (process,) = pool._processes
+    os.kill(process.pid, signal.SIGSTOP)
+    monkeypatch.setattr(pool_module, "VIDEO_SECONDS", 0.05)
+    with pytest.raises(MediaError) as caught:
+        await pool.clip(Encoded(b"x", base64=False), limits, choice)
+    assert caught.value.code == "video_parse_error"
+    assert (await pool.decode(PICTURE, LIMITS)).rgb == EXPECTED
+    await pool.close()

@@ -49,9 +49,9 @@ async def test_equals_the_processor(builder: PromptBuilder) -> None:
     assert (builder.max_length, builder.vocabulary) == (processor.max_length, processor.vocabulary)
     assert builder.tokenizer.to_str() == processor.tokenizer.to_str()
     turns = [Turn("system", ("Be brief.",)), Turn("user", (picture(200, 100), "a", picture(64, 96, 1), "b?"))]
-    expected, image_tokens = processor.build(turns)
+    expected, tokens = processor.build(turns)
     built = await builder.build(turns)
-    assert (built.prompt.token_ids, built.image_tokens) == (expected.token_ids, image_tokens)
+    assert (built.prompt.token_ids, built.image_tokens) == (expected.token_ids, tokens.image_tokens)
     assert built.prompt.pixels is not None
     media = attach(built.prompt.media, built.prompt.pixels)
     assert [(m.kind, m.grid, m.key) for m in media] == [(m.kind, m.grid, m.key) for m in expected.media]

@@ -56,10 +56,10 @@ def test_counts(processor: Processor) -> None:
         shape = picture(sizes.randint(1, 300), sizes.randint(1, 300))
         if max(shape.width, shape.height) > 200 * min(shape.width, shape.height):
             continue
-        prompt, image_tokens = processor.build([Turn("user", (shape, "?"))])
+        prompt, tokens = processor.build([Turn("user", (shape, "?"))])
         (medium,) = prompt.media
         t, h, w = medium.grid
-        assert image_tokens == (prompt.token_ids.count(image_token),) == (t * h * w // 4,)
+        assert tokens.image_tokens == (prompt.token_ids.count(image_token),) == (t * h * w // 4,)
         assert medium.pixels.shape[0] == t * h * w
 
 
@@ -72,7 +72,7 @@ def test_control_tokens_are_text(processor: Processor, token: str) -> None:
     forged, forged_tokens = processor.build([Turn("user", (picture(64, 64), f"x{token}"))])
     assert forged.token_ids.count(control) == plain.token_ids.count(control)
     assert token in processor.tokenizer.decode(list(forged.token_ids), skip_special_tokens=True)
-    assert forged_tokens == plain_tokens
+    assert forged_tokens.image_tokens == plain_tokens.image_tokens
 
 
 def test_keys(processor: Processor) -> None:
@@ -112,10 +112,10 @@ def test_counts_are_those_of_the_pixels(processor: Processor, bounds: Bounds | N
     """What is counted from the size alone is what the pixels have, whatever the request wants."""
     for width, height in ((1, 1), (200, 100), (40, 333), (500, 3)):
         shape = replace(picture(width, height), bounds=bounds)
-        prompt, image_tokens = processor.build([Turn("user", (shape,))])
+        prompt, tokens = processor.build([Turn("user", (shape,))])
         (medium,) = prompt.media
-        assert image_tokens == (prompt.token_ids.count(processor.inner.image_token_id),)
-        assert image_tokens == (medium.grid[1] * medium.grid[2] // 4,) == (len(medium.pixels) // 4,)
+        assert tokens.image_tokens == (prompt.token_ids.count(processor.inner.image_token_id),)
+        assert tokens.image_tokens == (medium.grid[1] * medium.grid[2] // 4,) == (len(medium.pixels) // 4,)
 
 
 def test_keys_tell_everything_apart(processor: Processor) -> None:
