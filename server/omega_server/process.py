@@ -66,7 +66,6 @@ async def _run(settings: Settings) -> None:
         lifespan="off",
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
     )
     server = _Server(config)
     told = asyncio.Event()
@@ -78,6 +77,8 @@ async def _run(settings: Settings) -> None:
         await _until_told(serving, told, {listening, watching})
     finally:
         await serving.stop()
+        # An answer that is complete may still be on its way to a slow reader.
+        config.timeout_graceful_shutdown = serving.drain_left
         server.should_exit = True
         watching.cancel()
         await asyncio.gather(listening, watching, return_exceptions=True)

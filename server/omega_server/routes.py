@@ -1,6 +1,7 @@
 """The paths of the API. Each endpoint is a few lines: what it does is done in `chat` and `serving`."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from omega_server import chat, playground
 from omega_server.serving import Serving
-from omega_server.wire import responses, strict_json
+from omega_server.wire import responses, sse, strict_json
 from omega_server.wire.errors import NOT_FOUND, NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
 from omega_server.wire.requests import ChatRequest, parse_chat, parse_tokenize
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 LARGE_BODY = 256 * 1024
 """Bytes from which a body is parsed in a thread."""
+SILENCE = 15.0
+"""Seconds without an event after which a stream says that it is still there."""
 
 
 class ClientGone(Exception):  # noqa: N818 - what happened, not a fault
@@ -41,11 +44,13 @@ class Json(Response):
 class EventStream(Response):
     """Server-sent events, for as long as the client listens."""
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
-        """Takes over `events`, and closes it."""
+    def __init__(self, events: AsyncGenerator[bytes, None], silence: float = SILENCE) -> None:
+        """Takes over `events`, and closes it. After each `silence` seconds without any, a comment goes out."""
         super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         del self.headers["content-length"]
         self._events = events
+        self._silence = silence
+        self._last = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """Send the events."""
@@ -54,9 +59,27 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         async with aclosing(self._events):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for event in self._events:
-                await send({"type": "http.response.body", "body": event, "more_body": True})
+            beat = asyncio.ensure_future(self._beat(send))
+            try:
+                async for event in self._events:
+                    await self._event(send, event)
+            finally:
+                beat.cancel()
+                await asyncio.gather(beat, return_exceptions=True)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _event(self, send: Send, event: bytes) -> None:
+        self._last = time.monotonic()
+        await send({"type": "http.response.body", "body": event, "more_body": True})
+
+    async def _beat(self, send: Send) -> None:
+        self._last = time.monotonic()
+        while True:
+            quiet = time.monotonic() - self._last
+            if quiet >= self._silence:
+                await self._event(send, sse.KEEP_ALIVE)
+            else:
+                await asyncio.sleep(self._silence - quiet)
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
@@ -111,7 +134,7 @@ async def chat_completions(request: Request) -> Response:
     wanted, serving = await _body(request, parse_chat), _serving(request)
     job = await unless_gone(request.receive, chat.prepare(serving, wanted))
     if wanted.stream:
-        return EventStream(await unless_gone(request.receive, chat.open_stream(serving, job)))
+        return EventStream(sse.events(await unless_gone(request.receive, chat.open_stream(serving, job))))
     return Json(await unless_gone(request.receive, chat.answer(serving, job)))
 
 

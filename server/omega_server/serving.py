@@ -53,6 +53,7 @@ class Serving:
         self._prompts: PromptBuilder | None = None
         self._router: Router | None = None
         self._draining = False
+        self._drain_ends = 0.0
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -79,11 +80,17 @@ class Serving:
     async def drain(self) -> None:
         """Take no new work, and wait for what is running, `drain_seconds` at most."""
         self._draining = True
+        self._drain_ends = time.monotonic() + self.settings.drain_seconds
         logger.info("stopping: %d request(s) are being answered", self._active)
         try:
             await asyncio.wait_for(self._idle.wait(), self.settings.drain_seconds)
         except TimeoutError:
             logger.warning("%d request(s) did not end in time", self._active)
+
+    @property
+    def drain_left(self) -> int:
+        """Seconds that the last bytes of answers have to reach their readers, at least one."""
+        return max(1, round(self._drain_ends - time.monotonic()))
 
     async def stop(self) -> None:
         """End engines and helpers."""
@@ -103,8 +110,9 @@ class Serving:
     @property
     def max_body(self) -> int:
         """Largest request body, in bytes."""
-        one_picture = self.live.current.images.max_bytes.bytes * 4 // 3
-        return TEXT_ROOM + max(PICTURE_ROOM, one_picture)
+        current = self.live.current
+        one_file = max(current.images.max_bytes.bytes, current.video.max_bytes.bytes) * 4 // 3
+        return TEXT_ROOM + max(PICTURE_ROOM, one_file)
 
     @property
     def prompts(self) -> PromptBuilder:
