@@ -144,6 +144,7 @@ def _parse(text: str, wanted: Wanted) -> URL:
         port, host = url.port, url.raw_host
     except ValueError:
         odd, port, host, url = True, None, None, URL()
+    odd = odd or "%" in (host or "")
     if odd or len(text) > 8192 or not host or port in (None, 0) or url.raw_user or url.raw_password is not None:
         raise wanted.invalid(f"The {wanted.noun}'s address is not a plain http(s) address.")
     return url.with_fragment(None)
