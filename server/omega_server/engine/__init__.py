@@ -24,6 +24,7 @@ On the data path this package stands between the prompt and the completion. It k
     edits          penalties, biases and bans on the logits of single tokens
     grammar        which tokens may come next in an answer of a given form
     matcher        that, for grammars in llguidance's language
+    grammar_limits what a grammar may cost
     letters        the bytes of tokens
     draw           one token out of a row of logits
 """

@@ -11,23 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from tokenizers import Tokenizer
 
+from omega_server.engine.grammar_limits import LIMITS, reason
 from omega_server.engine.letters import token_bytes
 from omega_server.engine.request import InvalidGrammar
 
 logger = logging.getLogger(__name__)
-
-_LIMITS = LLParserLimits(
-    initial_lexer_fuel=500_000,  # 10 ms
-    step_lexer_fuel=100_000,  # 7 ms
-    max_items_in_row=5_000,  # 10 ms
-    step_max_items=50_000,  # 3 ms
-    max_lexer_states=25_000,  # 20 MB
-    max_grammar_size=100_000,
-    verbose_errors=False,
-)
 
 
 class Grammars:
@@ -62,11 +53,11 @@ class Grammars:
         Raises:
             InvalidGrammar: the text is no grammar, or a too costly one.
         """
-        inner = LLMatcher(self._tokens, text, log_level=0, limits=_LIMITS)
+        inner = LLMatcher(self._tokens, text, log_level=0, limits=LIMITS)
         # The first tokens cost most; what is too much for them is found now.
         mask = inner.compute_bitmask() if not inner.is_error() else b""
         if inner.is_error():
-            raise InvalidGrammar(_reason(inner))
+            raise InvalidGrammar(reason(inner.get_error()))
         return Matcher(inner, mask, self._thread)
 
 
@@ -97,7 +88,7 @@ class Matcher:
         mask = self._inner.compute_bitmask()
         self._mask = np.frombuffer(mask, dtype=np.int32)
         if self._inner.is_error():
-            logger.error("A grammar cannot be followed any further: %s", _reason(self._inner))
+            logger.error("A grammar cannot be followed any further: %s", reason(self._inner.get_error()))
             self._mask = np.zeros_like(self._mask)
         return self._mask
 
@@ -122,7 +113,3 @@ class _Vocabulary:
         words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
         ids: list[int] = self._tokenizer.encode(words, add_special_tokens=False).ids
         return ids
-
-
-def _reason(inner: LLMatcher) -> str:
-    return inner.get_error().partition("<")[0].strip()[:300]

@@ -1,0 +1,18 @@
+"""What a grammar may cost, wherever it is looked at."""
+
+from llguidance import LLParserLimits
+
+LIMITS = LLParserLimits(
+    initial_lexer_fuel=500_000,  # 10 ms
+    step_lexer_fuel=100_000,  # 7 ms
+    max_items_in_row=5_000,  # 10 ms
+    step_max_items=50_000,  # 3 ms
+    max_lexer_states=25_000,  # 20 MB
+    max_grammar_size=100_000,
+    verbose_errors=False,
+)
+
+
+def reason(error: str) -> str:
+    """What llguidance complains about, as far as it is for users: on one line, and not too long."""
+    return " ".join(error.partition("<non-verbose/>")[0].split())[:300]
