@@ -399,12 +399,30 @@ class NetworkPolicy(Declared):
     every source."""
 
 
+class Autoscaling(Declared):
+    """How many pods there are, by how much they have to do. Needs a metrics adapter in the cluster: see the documents."""
+
+    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Fewest pods."""
+
+    max_replicas: Annotated[int, Field(ge=1, le=1000)]
+    """Most pods."""
+
+    requests_per_engine: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Requests, running and waiting, that one engine should have on average; with more of them pods are added. Below
+    batching.maxBatchSize, or requests wait before another pod comes."""
+
+
 class Spec(Declared):
     """What is wanted."""
 
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Pods that serve the model. Missing means 1. 0 stops the service and keeps everything else. An autoscaler needs a
-    number to begin with: give it one with kubectl scale, and leave this field out of what you apply."""
+    """Pods that serve the model. Missing means 1, or what autoscaling says. 0 stops the service and keeps everything
+    else. An autoscaler of your own needs a number to begin with: give it one with kubectl scale, and leave this field
+    out of what you apply."""
+
+    autoscaling: Autoscaling | None = None
+    """A HorizontalPodAutoscaler for the pods. Missing: none."""
 
     image: Annotated[
         str,

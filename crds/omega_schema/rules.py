@@ -117,6 +117,21 @@ RULES: tuple[Rule, ...] = (
         cel=f"self.metadata.name.matches(r'{NAME_PATTERN}')",
         holds=lambda resource: re.fullmatch(NAME_PATTERN, resource.metadata.name) is not None,
     ),
+    # replicas
+    Rule(
+        on="Spec",
+        field=".replicas",
+        message="replicas and autoscaling must not both be set, because each would undo the other: remove one of them",
+        cel="!has(self.replicas) || !has(self.autoscaling)",
+        holds=lambda spec: spec.replicas is None or spec.autoscaling is None,
+    ),
+    Rule(
+        on="Autoscaling",
+        field=".minReplicas",
+        message="minReplicas must not be above maxReplicas",
+        cel="self.minReplicas <= self.maxReplicas",
+        holds=lambda autoscaling: autoscaling.min_replicas <= autoscaling.max_replicas,
+    ),
     # model
     Rule(
         on="Model",

@@ -52,6 +52,7 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 SERVICE = Kind("v1", "Service", "services")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 
 CHILDREN = (
@@ -63,6 +64,7 @@ CHILDREN = (
     DEPLOYMENT,
     SERVICE,
     DISRUPTION_BUDGET,
+    AUTOSCALER,
     POD_MONITOR,
 )
 """Kinds of children, in the order in which they are applied: what a pod needs comes before the pod."""

@@ -264,6 +264,11 @@ _TOTALS: tuple[tuple[str, str, Callable[[Sequence[EngineLoad]], float]], ...] = 
         "Sequences in the queues of all engines.",
         lambda all_: sum(one.waiting for one in all_),
     ),
+    (
+        "omega_requests_per_engine",
+        "Sequences that run or wait, divided by the engines.",
+        lambda all_: sum(one.running + one.waiting for one in all_) / max(len(all_), 1),
+    ),
     ("omega_kv_cache_utilization", "Used share of all KV caches, 0 to 1.", _used),
 )
 

@@ -15,6 +15,7 @@ What the operator may do, and nothing else: no wildcard, no Secret. Each line is
 - {apiGroups: [policy], resources: [poddisruptionbudgets], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [batch], resources: [jobs], verbs: [get, list, watch, create, patch, delete]}
+- {apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [monitoring.coreos.com], resources: [podmonitors], verbs: [get, list, watch, create, patch, delete]}
 # The annotation that makes the kubelet bring a changed configuration to a pod at once.
 - {apiGroups: [""], resources: [pods], verbs: [get, list, watch, patch]}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from omega_operator.desired import model_cache, names
+from omega_operator.desired.autoscaler import autoscaler
 from omega_operator.desired.config_map import config_map
 from omega_operator.desired.deployment import deployment
 from omega_operator.desired.network_policy import network_policy
@@ -42,7 +43,9 @@ def desired(resource: OmegaVLMDeployment, observed: Observed, settings: Settings
     ]
     if resource.spec.network_policy.enabled:
         manifests.append(network_policy(resource, settings))
-    if _replicas(resource, observed) > 1:
+    if (autoscaling := resource.spec.autoscaling) is not None:
+        manifests.append(autoscaler(resource, autoscaling, settings))
+    if _most(resource, observed) > 1:
         manifests.append(pod_disruption_budget(resource, settings))
     if resource.spec.monitoring.pod_monitor and observed.pod_monitors:
         manifests.append(pod_monitor(resource, settings))
@@ -53,7 +56,10 @@ def desired(resource: OmegaVLMDeployment, observed: Observed, settings: Settings
     return Desired(tuple(sorted(manifests, key=lambda one: ref_of(one).order)), held)
 
 
-def _replicas(resource: OmegaVLMDeployment, observed: Observed) -> int:
+def _most(resource: OmegaVLMDeployment, observed: Observed) -> int:
+    """How many pods there may be, as far as we know."""
+    if resource.spec.autoscaling is not None:
+        return resource.spec.autoscaling.max_replicas
     if resource.spec.replicas is not None:
         return resource.spec.replicas
     current = observed.child(names.deployment(resource.metadata.name))

@@ -3,6 +3,7 @@
 import hashlib
 
 from omega_operator.kinds import (
+    AUTOSCALER,
     CONFIG_MAP,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
@@ -40,6 +41,11 @@ def service_account(name: str) -> Ref:
 def disruption_budget(name: str) -> Ref:
     """How many pods maintenance may take at once."""
     return Ref(DISRUPTION_BUDGET, name)
+
+
+def autoscaler(name: str) -> Ref:
+    """How many pods there are."""
+    return Ref(AUTOSCALER, name)
 
 
 def pod_monitor(name: str) -> Ref:

@@ -11,6 +11,7 @@ import pytest
 
 from omega_operator.api import ApiError
 from omega_operator.kinds import (
+    AUTOSCALER,
     CONFIG_MAP,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
@@ -201,6 +202,29 @@ async def test_replicas_belong_to_an_autoscaler(world: Any) -> None:
     await world.patch(RESOURCE, "vl", {"spec": {"replicas": None}})
     await asyncio.sleep(2)
     assert (await world.get(DEPLOYMENT, "vl"))["spec"]["replicas"] == 2
+
+
+async def test_an_autoscaler_of_ours(world: Any) -> None:
+    """The autoscaler finds the Deployment, what it scales to stays, and the number stays when the autoscaler goes."""
+    await world.create(
+        replicas=None, autoscaling={"minReplicas": 2, "maxReplicas": 4}, pod={"nodeSelector": {"no": "node"}}
+    )
+    # Below minReplicas it scales at once, by the real controller, without asking for a metric.
+    await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "replicas"), 2), 60)
+    scaler = await world.get(AUTOSCALER, "vl")
+    assert {one["type"]: one["status"] for one in scaler["status"]["conditions"]}["AbleToScale"] == "True"
+    await world.patch(AUTOSCALER, "vl", {"spec": {"maxReplicas": 9}})
+    await world.until(lambda: _has(world, AUTOSCALER, "vl", ("spec", "maxReplicas"), 4), REPAIR_SECONDS)
+    assert (await world.get(DEPLOYMENT, "vl"))["spec"]["replicas"] == 2
+    await world.patch(RESOURCE, "vl", {"spec": {"autoscaling": None}})
+
+    async def is_gone() -> bool:
+        return (AUTOSCALER, "vl") not in await world.children()
+
+    await world.until(is_gone, 5)
+    await asyncio.sleep(2)
+    assert (await world.get(DEPLOYMENT, "vl"))["spec"]["replicas"] == 2
+    assert (await world.get(RESOURCE, "vl"))["spec"].get("replicas") is None
 
 
 async def test_a_name_that_is_taken(world: Any) -> None:
