@@ -17,6 +17,7 @@ from yarl import URL
 
 from omega_schema.resource import Images, Video
 from omega_server.media.address import Network, literal, permitted
+from omega_server.media.downloads import Downloads, Place
 from omega_server.media.errors import MediaError
 
 MAX_REDIRECTS = 3
@@ -91,12 +92,26 @@ def a_video(limits: Video, images: Images) -> Wanted:
     return Wanted("video", "video", limits.max_bytes.bytes, images)
 
 
-async def fetch(source: str, wanted: Wanted, *, bare: bool) -> Encoded:
+@dataclass(frozen=True)
+class Memory:
+    """Downloads of before, and who asks now."""
+
+    downloads: Downloads
+    tenant: bytes
+
+    def place(self, url: URL, wanted: Wanted) -> Place:
+        """Where a download of an address is kept."""
+        policy = (wanted.word, *wanted.images.allowed_hosts, "", *wanted.images.allowed_cidrs)
+        return Place(self.tenant, policy, str(url))
+
+
+async def fetch(source: str, wanted: Wanted, memory: Memory | None = None, *, bare: bool) -> Encoded:
     """The bytes behind the address of a picture or video.
 
     Args:
         source: a data: URI or an http(s) address.
         wanted: which of the two, limits and policy.
+        memory: of downloads; without it each is made anew.
         bare: whether text without a scheme is base64.
 
     Raises:
@@ -108,7 +123,8 @@ async def fetch(source: str, wanted: Wanted, *, bare: bool) -> Encoded:
     if scheme in ("http", "https"):
         if not wanted.images.allow_remote:
             raise wanted.invalid(f"This server fetches no {wanted.noun}s; send it as a data: URI.")
-        return Encoded(await _download(_parse(source, wanted), wanted), base64=False)
+        memory = memory or Memory(Downloads(0), b"")
+        return Encoded(await _download(_parse(source, wanted), wanted, memory), base64=False)
     # The base64 of a JPEG begins with /9j/, so a slash alone does not make a path.
     if bare and ":" not in source and (not source.startswith("/") or source.startswith("/9j/")):
         return _base64(source, wanted)
@@ -194,7 +210,7 @@ class _PublicResolver(AbstractResolver):
         """Nothing is held."""
 
 
-async def _download(url: URL, wanted: Wanted) -> bytes:
+async def _download(url: URL, wanted: Wanted, memory: Memory) -> bytes:
     _check(url, wanted)
     resolver = _PublicResolver(_networks(wanted.images))
     connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True)
@@ -203,21 +219,34 @@ async def _download(url: URL, wanted: Wanted) -> bytes:
     )
     try:
         async with asyncio.timeout(wanted.images.fetch_timeout.seconds), session:
-            return await _follow(session, url, wanted)
+            return await _follow(session, url, wanted, memory)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise wanted.failed() from error
 
 
-async def _follow(session: aiohttp.ClientSession, url: URL, wanted: Wanted) -> bytes:
+async def _follow(session: aiohttp.ClientSession, url: URL, wanted: Wanted, memory: Memory) -> bytes:
+    downloads = memory.downloads
     for _ in range(MAX_REDIRECTS + 1):
+        place = memory.place(url, wanted)
+        stored = downloads.find(place)
+        if stored is not None and len(stored.data) > wanted.max_bytes:
+            raise wanted.too_large()
+        if stored is not None and downloads.fresh(stored):
+            return stored.data
+        questions = {} if stored is None else stored.questions
         headers = {"Accept": f"{wanted.word}/*", "Accept-Encoding": "identity", "User-Agent": "omega-vlm"}
-        async with session.get(url, allow_redirects=False, headers=headers) as response:
+        async with session.get(url, allow_redirects=False, headers={**headers, **questions}) as response:
             if response.status in (301, 302, 303, 307, 308) and "Location" in response.headers:
                 url = _next(url, response.headers["Location"], wanted)
                 continue
+            if response.status == 304 and stored is not None:
+                downloads.renew(place, stored, response.headers)
+                return stored.data
             if response.status != 200:
                 raise wanted.failed()
-            return await _body(response, wanted)
+            data = await _body(response, wanted)
+            downloads.keep(place, data, response.headers)
+            return data
     raise wanted.failed()
 
 
