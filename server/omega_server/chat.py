@@ -1,8 +1,8 @@
-"""A chat request from its body to its answer: what is asked, with which pictures, how it is sampled, how it is told."""
+"""A chat request from its body to its answer: what is asked, of which pictures and videos, how it is sampled, how it is told."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -12,14 +12,13 @@ from omega_schema.server_config import ServerConfig
 from omega_server.completion import Completion, Delta, TokenLogprob, encode_plain
 from omega_server.engine.request import Sampling
 from omega_server.keys import tenant
-from omega_server.media.loader import Source
-from omega_server.media.picture import Picture
+from omega_server.media.loader import Source, VideoSource
 from omega_server.prompt.builder import Built
-from omega_server.prompt.messages import Turn
+from omega_server.prompt.messages import Shown, Turn
 from omega_server.serving import Serving
 from omega_server.wire import responses
 from omega_server.wire.errors import INTERNAL, ApiError, Problem, bad_request, problem_of
-from omega_server.wire.messages import ImagePart, TextPart
+from omega_server.wire.messages import AudioPart, ImagePart, ImageUrlPart, TextPart, UserPart, VideoPart, VideoUrlPart
 from omega_server.wire.requests import ChatRequest, TokenizeRequest
 
 logger = logging.getLogger(__name__)
@@ -41,22 +40,26 @@ class Job:
 
 
 async def prepare(serving: Serving, request: ChatRequest) -> Job:
-    """Check a request against the limits of now, load its pictures and build its prompt.
+    """Check a request against the limits of now, load its pictures and videos and build its prompt.
 
     Raises:
         ApiError: a limit is exceeded, or the model is another.
-        MediaError: a picture cannot be used.
+        MediaError: a picture or video cannot be used.
         ContextLengthExceeded: the prompt is too long.
     """
     config, prompts = serving.live.current, serving.prompts
     check(request, config, serving.settings.boot.model_name, prompts.vocabulary)
     asker = tenant.get()
-    pictures = await serving.loader.load(_sources(request), config.images)
-    turns = _turns(request, pictures)
+    shown = await serving.loader.load(_sources(request), config.images, config.video, prompts.video)
+    turns = _turns(request, shown)
     built = await prompts.build(turns, asker)
     room = prompts.max_length - len(built.prompt.token_ids)
     named = {"user": request.user, "metadata": request.metadata}
-    fields = {"prompt_tokens": len(built.prompt.token_ids), "image_tokens": sum(built.image_tokens)}
+    fields = {
+        "prompt_tokens": len(built.prompt.token_ids),
+        "image_tokens": sum(built.image_tokens),
+        "video_tokens": sum(built.video_tokens),
+    }
     logger.info("prompt", extra={"fields": fields | {name: value for name, value in named.items() if value}})
     return Job(request, turns, built, samplings(request, config.generation, room))
 
@@ -65,9 +68,13 @@ def check(request: ChatRequest, config: ServerConfig, model: str, vocabulary: in
     """Hold a request against what only the running server knows.
 
     Raises:
-        ApiError: the model is unknown, or a limit is exceeded.
+        ApiError: the model is unknown, cannot hear, or a limit is exceeded.
     """
     _check_model(request.model, model)
+    for param, part in _parts(request):
+        if isinstance(part, AudioPart):
+            message = f"The model {model} cannot hear: content of type {part.type} is not supported."
+            raise bad_request("unsupported_content_type", message, param)
     limits = config.generation.limits
     _at_most(*request.answer_tokens, limits.max_new_tokens)
     _at_most("min_tokens", request.min_tokens, limits.max_new_tokens)
@@ -80,8 +87,14 @@ def check(request: ChatRequest, config: ServerConfig, model: str, vocabulary: in
     sources = _sources(request)
     if len(sources) > config.images.max_per_request:
         most = config.images.max_per_request
-        raise bad_request("array_above_max_length", f"A request may have at most {most} pictures.", "messages")
+        raise bad_request(
+            "array_above_max_length", f"A request may have at most {most} pictures and videos.", "messages"
+        )
     for source in sources:
+        if isinstance(source, VideoSource):
+            _at_most(f"{source.param}.num_frames", source.count, config.video.max_frames)
+            _at_most(f"{source.param}.max_frames", source.max_frames, config.video.max_frames)
+            continue
         most = source.max_size(config.images) ** 2
         if (source.min_pixels or 0) > most:
             message = f"min_pixels may be at most {most}: the longer side is at most {source.max_size(config.images)}."
@@ -133,6 +146,7 @@ def describe(job: Job, text: str) -> dict[str, Any]:
         "prompt": text,
         "prompt_tokens": len(job.built.prompt.token_ids),
         "image_tokens": list(job.built.image_tokens),
+        "video_tokens": list(job.built.video_tokens),
         "max_tokens": job.samplings[0].max_tokens,
     }
 
@@ -142,16 +156,16 @@ async def tokenize(serving: Serving, request: TokenizeRequest | ChatRequest) -> 
 
     Raises:
         ApiError: the model is another, or the conversation exceeds a limit.
-        MediaError: a picture cannot be used.
+        MediaError: a picture or video cannot be used.
         ContextLengthExceeded: the conversation is too long; a text alone may have any length.
     """
     prompts = serving.prompts
     if isinstance(request, ChatRequest):
         built = (await prepare(serving, request)).built
-        return responses.tokens(built.prompt.token_ids, built.image_tokens, prompts.max_length)
+        return responses.tokens(built.prompt.token_ids, prompts.max_length, built.image_tokens, built.video_tokens)
     _check_model(request.model, serving.settings.boot.model_name)
     token_ids = await asyncio.to_thread(encode_plain, prompts.tokenizer, request.prompt)
-    return responses.tokens(token_ids, (), prompts.max_length)
+    return responses.tokens(token_ids, prompts.max_length)
 
 
 async def answer(serving: Serving, job: Job) -> dict[str, Any]:
@@ -257,8 +271,13 @@ def _head(serving: Serving) -> responses.Head:
 
 
 def _usage(job: Job, completion: Completion) -> responses.Usage:
-    image = sum(job.built.image_tokens)
-    return responses.Usage(completion.prompt_tokens, completion.completion_tokens, completion.cached_tokens, image)
+    return responses.Usage(
+        completion.prompt_tokens,
+        completion.completion_tokens,
+        completion.cached_tokens,
+        image=sum(job.built.image_tokens),
+        video=sum(job.built.video_tokens),
+    )
 
 
 def _logprob(item: TokenLogprob) -> dict[str, Any]:
@@ -266,24 +285,28 @@ def _logprob(item: TokenLogprob) -> dict[str, Any]:
     return responses.logprob(item.token, item.bytes, item.logprob, top)
 
 
-def _sources(request: ChatRequest) -> list[Source]:
-    return [
-        Source(
-            part.source,
-            f"messages[{at}].content[{index}]",
-            low_detail=part.look.detail == "low",
-            bare=isinstance(part, ImagePart),
-            min_pixels=part.look.min_pixels,
-            max_pixels=part.look.max_pixels,
-        )
-        for at, message in enumerate(request.messages)
-        for index, part in enumerate(message.content)
-        if not isinstance(part, TextPart)
-    ]
+def _parts(request: ChatRequest) -> Iterator[tuple[str, UserPart]]:
+    """All parts of all messages, and where each stands."""
+    for at, message in enumerate(request.messages):
+        for index, part in enumerate(message.content):
+            yield f"messages[{at}].content[{index}]", part
 
 
-def _turns(request: ChatRequest, pictures: Sequence[Picture]) -> list[Turn]:
-    remaining = iter(pictures)
+def _sources(request: ChatRequest) -> list[Source | VideoSource]:
+    sources: list[Source | VideoSource] = []
+    for param, part in _parts(request):
+        if isinstance(part, ImagePart | ImageUrlPart):
+            look = part.look
+            coarse, bare = look.detail == "low", isinstance(part, ImagePart)
+            sources.append(Source(part.source, param, coarse, bare, look.min_pixels, look.max_pixels))
+        elif isinstance(part, VideoPart | VideoUrlPart):
+            pixels = (part.max_pixels, part.total_pixels)
+            sources.append(VideoSource(part.source, param, part.fps, part.num_frames, part.max_frames, *pixels))
+    return sources
+
+
+def _turns(request: ChatRequest, shown: Sequence[Shown]) -> list[Turn]:
+    remaining = iter(shown)
     return [
         Turn(
             message.role,

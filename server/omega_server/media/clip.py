@@ -35,6 +35,7 @@ class ClipHeader:
         indices: which frames of the video they are, from 0, ascending. One that is there twice stands for a pair.
         total: frames that the video has.
         fps: frames of the video in each second, so that frame i is shown at i / fps seconds.
+        exact: whether the model sees the frames in this very size.
     """
 
     width: int
@@ -42,6 +43,7 @@ class ClipHeader:
     indices: tuple[int, ...]
     total: int
     fps: float
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Clip:
         indices: which frames of the video they are, from 0, ascending. One that is there twice stands for a pair.
         total: frames that the video has.
         fps: frames of the video in each second, so that frame i is shown at i / fps seconds.
+        exact: whether the model sees the frames in this very size.
     """
 
     width: int
@@ -63,11 +66,12 @@ class Clip:
     indices: tuple[int, ...]
     total: int
     fps: float
+    exact: bool = False
 
     @property
     def header(self) -> ClipHeader:
         """It without its pixels."""
-        return ClipHeader(self.width, self.height, self.indices, self.total, self.fps)
+        return ClipHeader(self.width, self.height, self.indices, self.total, self.fps, self.exact)
 
     def key(self, salt: bytes) -> bytes:
         """A hash of its frames: equal keys mean equal pixels under an equal salt. 32 bytes.
@@ -75,7 +79,7 @@ class Clip:
         When they are shown is no part of it: that stands in the prompt's text.
         """
         frames = len(self.indices)
-        content = hashlib.sha256(f"{len(salt)}|RGB|{frames} x {self.width}x{self.height}|".encode())
+        content = hashlib.sha256(f"{len(salt)}|RGB|{frames} x {self.width}x{self.height}|{self.exact}|".encode())
         content.update(salt)
         content.update(self.rgb)
         return content.digest()
@@ -105,9 +109,8 @@ class Choice:
         max_frames: most that `fps` leads to.
         max_size: longer side, in pixels; larger frames are scaled down.
         max_pixels: width times height of a frame, if that is asked for.
-        total_pixels: width times height times frames, if that is asked for.
-        unit: side of what the model sees as one token, in pixels. Where pixels are asked for, sides are multiples of it,
-            so that the model's own preprocessing leaves them so.
+        total_pixels: width times height times frames, if that is asked for. At least two times `unit` squared.
+        unit: side of what the model sees as one token, in pixels. Where pixels are asked for, sides are multiples of it.
     """
 
     fps: float
@@ -129,6 +132,8 @@ class Choice:
         count = self.count
         if count is None:
             count = min(max(int(total / fps * self.fps), self.min_frames), self.max_frames)
+        if self.total_pixels is not None:
+            count = min(count, self.total_pixels // self.unit**2)
         count = max(min(count, total), 1)
         step = (total - 1) / max(count - 1, 1)
         taken = [round(index * step) for index in range(count)]
@@ -140,11 +145,19 @@ class Choice:
         side = min(longer, self.max_size, math.floor(longer * math.sqrt(MAX_TAKEN_PIXELS / count / (width * height))))
         # Rounded up, so that a thin frame does not become thinner than MAX_RATIO.
         width, height = (-(-part * side // longer) for part in (width, height))
-        asked = min(self.max_pixels or width * height, (self.total_pixels or width * height * count) // count)
-        return (width, height) if width * height <= asked else self._within(asked, width, height)
+        return self._as_asked(width, height, count) if self.exact else (width, height)
 
-    def _within(self, pixels: int, width: int, height: int) -> tuple[int, int]:
-        scale = math.sqrt(pixels / (width * height)) / self.unit
-        across, down = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
-        most = max(1, pixels // self.unit**2)
-        return min(across, most) * self.unit, min(down, most) * self.unit
+    @property
+    def exact(self) -> bool:
+        """Whether the model sees the frames in this very size; else its own preprocessing may scale them."""
+        return self.max_pixels is not None or self.total_pixels is not None
+
+    def _as_asked(self, width: int, height: int, count: int) -> tuple[int, int]:
+        asked = [pixels for pixels in (self.max_pixels, self.total_pixels and self.total_pixels // count) if pixels]
+        most = max(1, min(asked) // self.unit**2)
+        across, down = (max(1, round(side / self.unit)) for side in (width, height))
+        if across * down > most:
+            scale = math.sqrt(most / (width * height))
+            across, down = (max(1, math.floor(side * scale)) for side in (width, height))
+            across, down = min(across, most), min(down, most)
+        return across * self.unit, down * self.unit

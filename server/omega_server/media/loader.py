@@ -1,14 +1,15 @@
-"""The pictures of one request, fetched and decoded side by side."""
+"""The pictures and videos of one request, fetched and decoded: pictures side by side, videos one after the other."""
 
 import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from omega_schema.resource import Images
+from omega_schema.resource import Images, Video
+from omega_server.media.clip import Choice, Clip, VideoDefaults, VideoLimits
 from omega_server.media.decode import Limits
 from omega_server.media.errors import MediaError
-from omega_server.media.fetch import a_picture, fetch
+from omega_server.media.fetch import a_picture, a_video, fetch
 from omega_server.media.picture import Bounds, Picture
 from omega_server.media.pool import DecodePool
 
@@ -47,19 +48,75 @@ class Source:
         return Bounds(self.min_pixels, self.max_pixels, self.max_size(images))
 
 
+@dataclass(frozen=True)
+class VideoSource:
+    """A video that a request asks for. What it leaves open is as the checkpoint has it.
+
+    Attributes:
+        address: http(s) address or data: URI.
+        param: where it stands in the request.
+        fps: frames to take for each second.
+        count: frames to take.
+        max_frames: most frames to take.
+        max_pixels: width times height that the model should see of a frame at most.
+        total_pixels: width times height times frames that the model should see at most.
+    """
+
+    address: str
+    param: str
+    fps: float | None = None
+    count: int | None = None
+    max_frames: int | None = None
+    max_pixels: int | None = None
+    total_pixels: int | None = None
+
+    def choice(self, video: Video, images: Images, defaults: VideoDefaults) -> Choice:
+        """Which of its frames are taken."""
+        return Choice(
+            fps=self.fps or defaults.fps,
+            count=self.count,
+            min_frames=defaults.min_frames,
+            max_frames=min(self.max_frames or defaults.max_frames, video.max_frames),
+            max_size=images.max_size,
+            max_pixels=self.max_pixels,
+            total_pixels=self.total_pixels,
+            unit=defaults.unit,
+        )
+
+
 class Loader:
-    """Turns sources into pictures."""
+    """Turns sources into pictures and clips."""
 
     def __init__(self) -> None:
         self._pool = DecodePool(min(4, os.cpu_count() or 1))
 
-    async def load(self, sources: Sequence[Source], images: Images) -> list[Picture]:
-        """All pictures of a request, in its order.
+    async def load(
+        self, sources: Sequence[Source | VideoSource], images: Images, video: Video, defaults: VideoDefaults
+    ) -> list[Picture | Clip]:
+        """All pictures and videos of a request, in its order.
+
+        Args:
+            sources: what it asks for.
+            images: limits and policy.
+            video: limits.
+            defaults: how the checkpoint treats videos.
 
         Raises:
-            MediaError: of the first picture that failed; the others are given up.
+            MediaError: of the first that failed; the others are given up.
         """
-        tasks = [asyncio.create_task(self._load(source, images)) for source in sources]
+        one = asyncio.Lock()  # videos are large: their files are not all in memory at once
+
+        async def load(source: Source | VideoSource) -> Picture | Clip:
+            try:
+                if isinstance(source, Source):
+                    return await self._picture(source, images)
+                async with one:
+                    return await self._clip(source, images, video, defaults)
+            except MediaError as error:
+                error.param = source.param
+                raise
+
+        tasks = [asyncio.create_task(load(source)) for source in sources]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
@@ -71,11 +128,12 @@ class Loader:
         """End the decoding processes."""
         await self._pool.close()
 
-    async def _load(self, source: Source, images: Images) -> Picture:
+    async def _picture(self, source: Source, images: Images) -> Picture:
         limits = Limits(images.max_pixels, source.max_size(images), images.max_bytes.bytes)
-        try:
-            encoded = await fetch(source.address, a_picture(images), bare=source.bare)
-            return replace(await self._pool.decode(encoded, limits), bounds=source.bounds(images))
-        except MediaError as error:
-            error.param = source.param
-            raise
+        encoded = await fetch(source.address, a_picture(images), bare=source.bare)
+        return replace(await self._pool.decode(encoded, limits), bounds=source.bounds(images))
+
+    async def _clip(self, source: VideoSource, images: Images, video: Video, defaults: VideoDefaults) -> Clip:
+        encoded = await fetch(source.address, a_video(video, images), bare=False)
+        limits = VideoLimits(video.max_bytes.bytes, video.max_seconds)
+        return await self._pool.clip(encoded, limits, source.choice(video, images, defaults))

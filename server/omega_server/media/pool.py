@@ -54,7 +54,7 @@ class DecodePool:
         broken = MediaError("video_parse_error", "The video could not be decoded.")
         answer, rgb = await self._do(job, encoded.data, VIDEO_SECONDS, broken)
         size, indices = (answer["width"], answer["height"]), tuple(answer["indices"])
-        return Clip(*size, rgb, indices, answer["total"], answer["fps"])
+        return Clip(*size, rgb, indices, answer["total"], answer["fps"], answer["exact"])
 
     async def close(self) -> None:
         """End all processes."""

@@ -112,7 +112,7 @@ def _clip(container: Any, limits: VideoLimits, choice: Choice) -> Clip:
     frames = list(_frames(context, packets, [stamps[index] for index in indices], (width, height)))
     if frames[-1][1] in (90, 270):
         width, height = height, width
-    return Clip(width, height, b"".join(rgb for rgb, _ in frames), tuple(indices), len(stamps), fps)
+    return Clip(width, height, b"".join(rgb for rgb, _ in frames), tuple(indices), len(stamps), fps, choice.exact)
 
 
 def _check_size(width: int, height: int) -> None:

@@ -65,10 +65,16 @@ class Videos:
         """
         shape = (len(clip.indices), clip.height, clip.width, 3)
         frames = torch.frombuffer(bytearray(clip.rgb), dtype=torch.uint8).view(shape).permute(0, 3, 1, 2)
-        features = self._inner(videos=[frames], do_sample_frames=False, return_tensors="pt")
+        features = self._inner(videos=[frames], do_sample_frames=False, return_tensors="pt", **_size(clip))
         t, h, w = (int(side) for side in features["video_grid_thw"][0])
         key = hashlib.sha256(b"video|" + self._settings + key).digest()
         return Medium("video", features["pixel_values_videos"], (t, h, w), key)
 
     def _patches(self, video: Clip | ClipHeader) -> int:
-        return self._inner.get_num_of_video_patches(len(video.indices), video.height, video.width)
+        frames = len(video.indices)
+        return self._inner.get_num_of_video_patches(frames, video.height, video.width, _size(video))
+
+
+def _size(video: Clip | ClipHeader) -> dict[str, Any]:
+    """What takes the place of the checkpoint's least and most pixels, if anything does."""
+    return {"size": {"shortest_edge": 1, "longest_edge": 1 << 40}} if video.exact else {}

@@ -67,7 +67,7 @@ def _work(processor: Processor, job: Job, rgb: MemoryFile | None) -> tuple[Answe
 
 def _shown(header: Header, rgb: bytes) -> Shown:
     if isinstance(header, ClipHeader):
-        return Clip(header.width, header.height, rgb, header.indices, header.total, header.fps)
+        return Clip(header.width, header.height, rgb, header.indices, header.total, header.fps, header.exact)
     return Picture(header.width, header.height, rgb, header.bounds)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from omega_server.wire.strict import Strict
@@ -11,20 +11,17 @@ from omega_server.wire.strict import Strict
 MAX_TEXT = 8 * 1024 * 1024
 """Longest text of one message part, in characters. The context is shorter still; this bounds the work to find out."""
 MAX_SOURCE = 512 * 1024 * 1024
-"""Longest picture address, in characters; the body's own limit and images.maxBytes are smaller."""
+"""Longest address of a picture or video, in characters; the body's own limit and maxBytes are smaller."""
 
 MIN_PIXELS = 32 * 32
 """Least `max_pixels`: what becomes one token."""
+MAX_FPS = 120.0
+"""Most frames of a video for each second."""
 
 UNSUPPORTED_IN_MESSAGES = frozenset(
     ["name", "tool_calls", "tool_call_id", "function_call", "audio", "refusal", "annotations"]
 )
 UNSUPPORTED_PARTS = {
-    "input_audio": "unsupported_content_type",
-    "audio": "unsupported_content_type",
-    "audio_url": "unsupported_content_type",
-    "video": "unsupported_content_type",
-    "video_url": "unsupported_content_type",
     "file": "unsupported_content_type",
     "refusal": "unsupported_parameter",
     "image_embeds": "unsupported_parameter",
@@ -119,27 +116,92 @@ class ImagePart(Look):
         return self
 
 
+class Frames(Strict):
+    """Which frames of a video the model should see, and how large, as Qwen's clients say it."""
+
+    fps: Annotated[float, Field(gt=0.0, le=MAX_FPS)] | None = None
+    num_frames: Annotated[int, Field(ge=2, le=2**31 - 1)] | None = None
+    max_frames: Annotated[int, Field(ge=2, le=2**31 - 1)] | None = None
+    max_pixels: Annotated[int, Field(ge=MIN_PIXELS, le=2**31 - 1)] | None = None
+    total_pixels: Annotated[int, Field(ge=2 * MIN_PIXELS, le=2**31 - 1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.num_frames is not None and (self.fps is not None or self.max_frames is not None):
+            raise PydanticCustomError("invalid_value", "num_frames stands for itself, without fps and max_frames")
+        return self
+
+
+class VideoUrl(Strict):
+    """Where a video is."""
+
+    url: Annotated[str, Field(max_length=MAX_SOURCE)]
+
+
+class VideoUrlPart(Frames):
+    """A video, as clients of other servers send it."""
+
+    type: Literal["video_url"]
+    video_url: VideoUrl
+
+    @property
+    def source(self) -> str:
+        """An http(s) address or a data: URI."""
+        return self.video_url.url
+
+
+class VideoPart(Frames):
+    """A video, as the original system took it: an address or a data: URI."""
+
+    type: Literal["video"]
+    video: Annotated[str, Field(max_length=MAX_SOURCE)]
+
+    @property
+    def source(self) -> str:
+        """An http(s) address or a data: URI."""
+        return self.video
+
+
+class AudioPart(Strict):
+    """Sound. Whoever knows the model refuses it by the model's name, whatever else is in it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: Literal["input_audio", "audio", "audio_url"]
+
+
 def _refuse_part(value: Any) -> NoReturn:
     kind = value["type"]
     raise PydanticCustomError(UNSUPPORTED_PARTS[kind], "content of type {kind} is not supported", {"kind": kind})
 
 
 def _text_only(value: Any) -> Any:
-    if isinstance(value, dict) and value.get("type") in ("image", "image_url"):
-        raise PydanticCustomError("invalid_value", "pictures belong into user messages")
+    if isinstance(value, dict) and value.get("type") in _SHOWN:
+        raise PydanticCustomError("invalid_value", "pictures and videos belong into user messages")
     return value
 
 
-_PART_TAGS = {"text": "<text>", "image": "<image>", "image_url": "<image_url>"} | dict.fromkeys(
-    UNSUPPORTED_PARTS, "<refused>"
-)
+_SHOWN = ("image", "image_url", "video", "video_url")
+_PART_TAGS = {
+    "text": "<text>",
+    **{kind: f"<{kind}>" for kind in _SHOWN},
+    **dict.fromkeys(("input_audio", "audio", "audio_url"), "<audio>"),
+    **dict.fromkeys(UNSUPPORTED_PARTS, "<refused>"),
+}
 Refused = Annotated[Any, BeforeValidator(_refuse_part), Tag("<refused>")]
 Text = Annotated[TextPart, Tag("<text>")]
+Audio = Annotated[AudioPart, Tag("<audio>")]
 UserPart = Annotated[
-    Text | Annotated[ImagePart, Tag("<image>")] | Annotated[ImageUrlPart, Tag("<image_url>")] | Refused,
+    Text
+    | Annotated[ImagePart, Tag("<image>")]
+    | Annotated[ImageUrlPart, Tag("<image_url>")]
+    | Annotated[VideoPart, Tag("<video>")]
+    | Annotated[VideoUrlPart, Tag("<video_url>")]
+    | Audio
+    | Refused,
     Discriminator(_by("type", _PART_TAGS)),
 ]
-OtherPart = Annotated[Text | Refused, Discriminator(_by("type", _PART_TAGS)), BeforeValidator(_text_only)]
+OtherPart = Annotated[Text | Audio | Refused, Discriminator(_by("type", _PART_TAGS)), BeforeValidator(_text_only)]
 
 
 def _as_parts(value: Any) -> Any:

@@ -24,6 +24,7 @@ class Usage:
     completion: int
     cached: int
     image: int
+    video: int = 0
 
     def body(self) -> dict[str, Any]:
         """The usage object."""
@@ -31,7 +32,11 @@ class Usage:
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
             "total_tokens": self.prompt + self.completion,
-            "prompt_tokens_details": {"cached_tokens": self.cached, "image_tokens": self.image},
+            "prompt_tokens_details": {
+                "cached_tokens": self.cached,
+                "image_tokens": self.image,
+                "video_tokens": self.video,
+            },
         }
 
 
@@ -92,13 +97,16 @@ def logprob(token: str, data: bytes, value: float, top: Sequence[dict[str, Any]]
     return body if top is None else {**body, "top_logprobs": top}
 
 
-def tokens(token_ids: Sequence[int], image_tokens: Sequence[int], max_length: int) -> dict[str, Any]:
-    """A text or a conversation as token ids; pictures are counted, each by itself."""
+def tokens(
+    token_ids: Sequence[int], max_length: int, image_tokens: Sequence[int] = (), video_tokens: Sequence[int] = ()
+) -> dict[str, Any]:
+    """A text or a conversation as token ids; pictures and videos are counted, each by itself."""
     return {
         "count": len(token_ids),
         "max_model_len": max_length,
         "tokens": list(token_ids),
         "image_tokens": list(image_tokens),
+        "video_tokens": list(video_tokens),
     }
 
 

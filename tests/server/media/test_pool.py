@@ -9,20 +9,22 @@ from pathlib import Path
 import pytest
 
 from films import film
-from omega_schema.resource import Images
+from omega_schema.resource import Images, Video
 from omega_server.media import pool as pool_module
 from omega_server.media import video
-from omega_server.media.clip import Choice, VideoLimits
+from omega_server.media.clip import Choice, Clip, VideoDefaults, VideoLimits
 from omega_server.media.decode import Limits
 from omega_server.media.errors import MediaError
 from omega_server.media.fetch import Encoded
-from omega_server.media.loader import Loader, Source
+from omega_server.media.loader import Loader, Source, VideoSource
+from omega_server.media.picture import Picture
 from omega_server.media.pool import DecodePool
 
 LIMITS = Limits(1_000_000, 1024, 1 << 20)
 # 2 x 1 pixels: red and green.
 PPM = "Qk0+AAAAAAAAADYAAAAoAAAAAgAAAAEAAAABABgAAAAAAAgAAAATCwAAEwsAAAAAAAAAAAAAAAD/AP8AAAA="
 PICTURE = Encoded(PPM.encode(), base64=True)
+POLICY = (Images(), Video(), VideoDefaults(2.0, 4, 768, 32))
 EXPECTED = b"\xff\x00\x00\x00\xff\x00"
 
 
@@ -113,10 +115,10 @@ async def test_loader_keeps_order_and_place() -> None:
     loader = Loader()
     good = Source("data:image/bmp;base64," + PPM, "messages[0].content[0]", low_detail=False, bare=False)
     bad = Source("data:image/png;base64,AAAA", "messages[0].content[1]", low_detail=False, bare=False)
-    assert len(await loader.load([good, good], Images())) == 2
-    assert await loader.load([], Images()) == []
+    assert len(await loader.load([good, good], *POLICY)) == 2
+    assert await loader.load([], *POLICY) == []
     with pytest.raises(MediaError) as caught:
-        await loader.load([good, bad, good], Images())
+        await loader.load([good, bad, good], *POLICY)
     assert (caught.value.code, caught.value.param) == ("invalid_image_format", "messages[0].content[1]")
     await loader.close()
 
@@ -149,3 +151,29 @@ async def test_a_video_that_takes_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.code == "video_parse_error"
     assert (await pool.decode(PICTURE, LIMITS)).rgb == EXPECTED
     await pool.close()
+
+
+async def test_loader_mixes_pictures_and_videos() -> None:
+    """Pictures and videos come in the order of the request; each limit has its place in what was asked."""
+    loader = Loader()
+    picture = Source(f"data:image/bmp;base64,{PPM}", "messages[0].content[0]", low_detail=False, bare=False)
+    film_uri = f"data:video/mp4;base64,{base64.b64encode(film(30, rate=10)).decode()}"
+    first, second = VideoSource(film_uri, "a", count=3), VideoSource(film_uri, "b", max_frames=5, fps=10.0)
+    clip, shown, other = await loader.load([first, picture, second], *POLICY)
+    assert isinstance(clip, Clip)
+    assert isinstance(shown, Picture)
+    assert isinstance(other, Clip)
+    assert (len(clip.indices), shown.rgb, len(other.indices)) == (3, EXPECTED, 5)
+    (few,) = await loader.load([second], Images(max_size=64), Video(max_frames=2), POLICY[2])
+    assert isinstance(few, Clip)
+    assert (few.indices, few.width) == ((0, 29), 64)
+    with pytest.raises(MediaError) as caught:
+        await loader.load([picture, VideoSource("https://10.0.0.1/a.mp4", "c")], *POLICY)
+    assert (caught.value.code, caught.value.param) == ("invalid_video_url", "c")
+    with pytest.raises(MediaError) as caught:
+        await loader.load([first], Images(), Video(max_seconds=2), POLICY[2])
+    assert (caught.value.code, caught.value.param) == ("video_too_long", "a")
+    with pytest.raises(MediaError) as caught:
+        await loader.load([VideoSource(film_uri.split(",")[1], "d")], *POLICY)
+    assert caught.value.code == "invalid_video_url"
+    await loader.close()

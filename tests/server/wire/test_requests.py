@@ -7,7 +7,7 @@ from openai.types.chat import ChatCompletionStreamOptionsParam
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from omega_server.wire.errors import ApiError
-from omega_server.wire.messages import ImagePart, TextPart
+from omega_server.wire.messages import ImagePart, ImageUrlPart, VideoPart, VideoUrlPart
 from omega_server.wire.requests import ChatRequest, StreamOptions, TokenizeRequest, parse_chat, parse_tokenize
 from omega_server.wire.unsupported import ALREADY_SO, UNSUPPORTED
 
@@ -168,8 +168,15 @@ def test_tokenize_takes_both_forms() -> None:
         (say({"type": "text", "text": "x" * (9 << 20)}), "string_above_max_length", "messages[0].content[0].text"),
         (say({"type": "image_url", "image_url": "https://x"}), "invalid_type", "messages[0].content[0].image_url"),
         (say({"type": "image_url", "image_url": {}}), "missing_required_parameter", "messages[0].content[0].image_url.url"),
-        (say({"type": "input_audio", "input_audio": {}}), "unsupported_content_type", "messages[0].content[0]"),
-        (say({"type": "video_url"}), "unsupported_content_type", "messages[0].content[0]"),
+        (say({"type": "file", "file": {}}), "unsupported_content_type", "messages[0].content[0]"),
+        (say({"type": "video_url"}), "missing_required_parameter", "messages[0].content[0].video_url"),
+        (say({"type": "video", "video": ["a", "b"]}), "invalid_type", "messages[0].content[0].video"),
+        (say({"type": "video", "video": "x", "fps": 0}), "decimal_below_min_value", "messages[0].content[0].fps"),
+        (say({"type": "video", "video": "x", "fps": 121}), "decimal_above_max_value", "messages[0].content[0].fps"),
+        (say({"type": "video", "video": "x", "num_frames": 1}), "integer_below_min_value",
+         "messages[0].content[0].num_frames"),
+        (say({"type": "video", "video": "x", "num_frames": 4, "fps": 1}), "invalid_value", "messages[0].content[0]"),
+        (say({"type": "video", "video": "x", "nframes": 4}), "unknown_parameter", "messages[0].content[0].nframes"),
         (say({"type": "image_embeds", "image_embeds": "x"}), "unsupported_parameter", "messages[0].content[0]"),
     ],
 )  # fmt: skip
@@ -178,20 +185,30 @@ def test_structure(body: Any, code: str, param: str | None) -> None:
     assert refusal(body) == (code, param)
 
 
-def test_picture_of_the_system() -> None:
-    """Pictures belong into user messages."""
-    picture = {"type": "image", "image": "x"}
+@pytest.mark.parametrize("kind", ["image", "video", "video_url"])
+def test_picture_of_the_system(kind: str) -> None:
+    """Pictures and videos belong into user messages."""
+    picture = {"type": kind, kind: "x"}
     assert refusal({"messages": [{"role": "system", "content": [picture]}]}) == (
         "invalid_value",
         "messages[0].content[0]",
     )
 
 
+def test_video() -> None:
+    """A video comes in either of two forms, with the fields of Qwen's clients."""
+    for form in ({"type": "video_url", "video_url": {"url": "https://x"}}, {"type": "video", "video": "https://x"}):
+        part = parse_chat(say({**form, "fps": 2, "max_frames": 16, "max_pixels": 4096, "total_pixels": 65536}))
+        (shown,) = part.messages[0].content
+        assert isinstance(shown, VideoPart | VideoUrlPart)
+        assert (shown.source, shown.fps, shown.max_frames) == ("https://x", 2.0, 16)
+
+
 def test_detail() -> None:
     """How closely to look is one of three words."""
     good = parse_chat(say({"type": "image_url", "image_url": {"url": "https://x", "detail": "low"}}))
     part = good.messages[0].content[0]
-    assert not isinstance(part, TextPart)
+    assert isinstance(part, ImageUrlPart)
     assert part.look.detail == "low"
     code, _ = refusal(say({"type": "image_url", "image_url": {"url": "https://x", "detail": "huge"}}))
     assert code == "invalid_value"
