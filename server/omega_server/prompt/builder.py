@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from cachetools import LRUCache
@@ -28,7 +28,6 @@ from omega_server.forks import Forked
 from omega_server.model.checkpoint import ModelError
 from omega_server.prompt.messages import (
     Answer,
-    Header,
     Job,
     MediumJob,
     PromptJob,
@@ -36,6 +35,7 @@ from omega_server.prompt.messages import (
     Refused,
     Shown,
     Tokens,
+    Tools,
     Turn,
     shown,
 )
@@ -86,6 +86,7 @@ class PromptBuilder:
         tokenizer: of the checkpoint.
         vocabulary: number of token ids.
         video: which frames are taken of videos when a request says nothing.
+        tools: whether the chat template knows tools, and calls of them in Qwen's format.
     """
 
     def __init__(
@@ -113,24 +114,26 @@ class PromptBuilder:
         self._idle.put(first)
         self.max_length = first.ready.max_length
         self.video = first.ready.video
+        self.tools = first.ready.tools
         self.vocabulary = first.ready.vocabulary
         self.tokenizer = Tokenizer.from_str(first.ready.tokenizer)
         most = processes or min(PROCESSES, len(os.sched_getaffinity(0)))
         # A thread has a process for as long as it waits for it: so there are never more processes than threads.
         self._threads = ThreadPoolExecutor(most, "prompt")
 
-    async def build(self, turns: Sequence[Turn], salt: bytes = b"") -> Built:
+    async def build(self, turns: Sequence[Turn], salt: bytes = b"", tools: Tools = ()) -> Built:
         """The prompt of a conversation, which ends where the answer begins.
 
         Args:
             turns: of the conversation.
             salt: of whoever asks. What is kept for one salt is never found with another.
+            tools: that the model may call.
 
         Raises:
             ContextLengthExceeded: it leaves no room for a single token of answer.
             PromptFailed: it could not be built, by no fault of its own.
         """
-        tokens = await self._run(self._tokens, turns)
+        tokens = await self._run(self._tokens, PromptJob("tokens", _headers(turns), tools))
         parts = shown(turns)
         keys = await asyncio.gather(*(self._run(part.key, salt) for part in parts))
         different = dict(zip(keys, parts, strict=True))
@@ -141,13 +144,13 @@ class PromptBuilder:
         headers = tuple(patches.header for patches in media)
         return Built(SharedPrompt(tokens.token_ids, headers, pixels), tokens.image_tokens, tokens.video_tokens)
 
-    async def render(self, turns: Sequence[Turn]) -> str:
+    async def render(self, turns: Sequence[Turn], tools: Tools = ()) -> str:
         """The prompt as text, with one placeholder for each picture and video.
 
         Raises:
             PromptFailed: as above.
         """
-        return await self._run(self._render, turns)
+        return await self._run(self._render, PromptJob("text", _headers(turns), tools))
 
     def close(self) -> None:
         """End the processes."""
@@ -168,13 +171,13 @@ class PromptBuilder:
                 self._kept[key] = patches
         return patches
 
-    def _tokens(self, turns: Sequence[Turn]) -> Tokens:
-        tokens, _ = self._ask(PromptJob("tokens", _headers(turns)))
+    def _tokens(self, job: PromptJob) -> Tokens:
+        tokens, _ = self._ask(job)
         assert isinstance(tokens, Tokens)
         return tokens
 
-    def _render(self, turns: Sequence[Turn]) -> str:
-        text, _ = self._ask(PromptJob("text", _headers(turns)))
+    def _render(self, job: PromptJob) -> str:
+        text, _ = self._ask(job)
         assert isinstance(text, str)
         return text
 
@@ -292,8 +295,9 @@ def _joined(files: Sequence[MemoryFile]) -> MemoryFile:
     return files[0] if len(files) == 1 else MemoryFile.of(memoryview(file.map()) for file in files)
 
 
-def _headers(turns: Sequence[Turn]) -> tuple[tuple[str, tuple[str | Header, ...]], ...]:
+def _headers(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """Turns without pixels."""
     return tuple(
-        (turn.role, tuple(part.header if isinstance(part, Shown) else part for part in turn.parts)) for turn in turns
+        replace(turn, parts=tuple(part.header if isinstance(part, Shown) else part for part in turn.parts))
+        for turn in turns
     )

@@ -9,7 +9,7 @@ that one that is too long costs no more; then each of them is cut into patches, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from omega_server.engine.request import MediumHeader
 from omega_server.media.clip import Clip, ClipHeader, VideoDefaults
@@ -21,12 +21,31 @@ Header = PictureHeader | ClipHeader
 """It without its pixels."""
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a tool: its name and its arguments, which are JSON."""
+
+    name: str
+    arguments: str
+
+
 @dataclass(frozen=True)
 class Turn:
-    """What one side says: text, pictures and videos, in order. Without their pixels they can be counted, and not be shown."""
+    """What one side says: text, pictures and videos, in order. Without their pixels they can be counted, and not be shown.
+
+    Attributes:
+        role: who says it.
+        parts: what.
+        calls: of tools, which the model made after that.
+    """
 
     role: str
     parts: tuple[str | Shown | Header, ...]
+    calls: tuple[Call, ...] = ()
+
+
+Tools = tuple[dict[str, Any], ...]
+"""What the model may call: functions, as a template has them."""
 
 
 def shown(turns: Sequence[Turn]) -> list[Shown]:
@@ -40,11 +59,13 @@ class PromptJob:
 
     Attributes:
         wanted: token ids, or the text.
-        turns: role and parts of each.
+        turns: without pixels.
+        tools: that the model may call.
     """
 
     wanted: Literal["tokens", "text"]
-    turns: tuple[tuple[str, tuple[str | Header, ...]], ...]
+    turns: tuple[Turn, ...]
+    tools: Tools = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +93,14 @@ class Ready:
         vocabulary: number of token ids.
         tokenizer: as JSON.
         video: which frames are taken of videos when a request says nothing.
+        tools: whether the chat template knows tools, and calls of them in Qwen's format.
     """
 
     max_length: int
     vocabulary: int
     tokenizer: str
     video: VideoDefaults
+    tools: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import repeat
@@ -14,9 +15,11 @@ from omega_server.engine.request import ContextLengthExceeded, Medium, Prompt
 from omega_server.media.clip import Clip, ClipHeader
 from omega_server.media.picture import Picture, PictureHeader
 from omega_server.model.loader import load_processor
-from omega_server.prompt.messages import Header, Shown, Tokens, Turn, shown
+from omega_server.prompt.messages import Call, Header, Shown, Tokens, Tools, Turn, shown
 from omega_server.prompt.sizes import seen_size
 from omega_server.prompt.videos import Videos
+
+logger = logging.getLogger(__name__)
 
 COMPOSED = 4
 """Most characters that Unicode normalisation, which tokenizers begin with, makes one of."""
@@ -61,7 +64,7 @@ class Processor:
         media = tuple(self.medium(part, part.key(salt)) for part in shown(turns))
         return Prompt(tokens.token_ids, media), tokens
 
-    def tokens(self, turns: Sequence[Turn]) -> Tokens:
+    def tokens(self, turns: Sequence[Turn], tools: Tools = ()) -> Tokens:
         """The prompt without its pixels; of pictures and videos it needs the headers alone.
 
         Raises:
@@ -72,11 +75,13 @@ class Processor:
         clips = [part for part in parts if isinstance(part, Clip | ClipHeader)]
         video_tokens = tuple(map(self.videos.count, clips))
         letters = sum(len(part) for part in parts if isinstance(part, str))
+        letters += sum(len(call.arguments) for turn in turns for call in turn.calls)
         # Refuse what is surely too long before working on it.
         self._check_length(letters // (self._longest * COMPOSED) + sum(image_tokens + video_tokens), at_least=True)
         token_ids = self.inner.tokenizer.apply_chat_template(
             _conversation(turns),
             chat_template=self.inner.chat_template,
+            tools=list(tools) or None,
             tokenize=True,
             add_generation_prompt=True,
             return_dict=False,
@@ -87,9 +92,28 @@ class Processor:
         self._check_length(len(whole))
         return Tokens(whole, image_tokens, video_tokens)
 
-    def render(self, turns: Sequence[Turn]) -> str:
+    def render(self, turns: Sequence[Turn], tools: Tools = ()) -> str:
         """The prompt as text, with one placeholder for each picture and video."""
-        return self.inner.apply_chat_template(_conversation(turns), tokenize=False, add_generation_prompt=True)
+        text: str = self.inner.apply_chat_template(
+            _conversation(turns), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+        )
+        return text
+
+    def knows_tools(self) -> bool:
+        """Whether the template tells the model of tools, and writes calls and what came of them as Qwen's does."""
+        probe = {"type": "function", "function": {"name": "probe_tool", "parameters": {"type": "object"}}}
+        turns = [
+            Turn("user", ("hello",)),
+            Turn("assistant", (), (Call("probe_call", '{"a": 1}'),)),
+            Turn("tool", ("probe_result",)),
+        ]
+        try:
+            text = self.render(turns, (probe,))
+        except Exception as error:  # noqa: BLE001 - templates raise what they like
+            logger.info("The chat template has no tools: %s", error)
+            return False
+        call = '<tool_call>\n{"name": "probe_call", "arguments": {"a": 1}}\n</tool_call>'
+        return all(part in text for part in ("probe_tool", call, "probe_result"))
 
     def medium(self, part: Shown, key: bytes) -> Medium:
         """A picture or video, cut into patches.
@@ -147,8 +171,14 @@ def _conversation(turns: Sequence[Turn]) -> list[dict[str, Any]]:
     # The templates know the system's role only by its older name.
     roles = {"developer": "system"}
     return [
-        {"role": roles.get(turn.role, turn.role), "content": [_part(part) for part in turn.parts]} for turn in turns
+        {"role": roles.get(turn.role, turn.role), "content": [_part(part) for part in turn.parts]} | _calls(turn)
+        for turn in turns
     ]
+
+
+def _calls(turn: Turn) -> dict[str, Any]:
+    calls = [{"name": call.name, "arguments": call.arguments} for call in turn.calls]
+    return {"tool_calls": [{"type": "function", "function": call} for call in calls]} if calls else {}
 
 
 def _part(part: str | Shown | Header) -> dict[str, Any]:

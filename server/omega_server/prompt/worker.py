@@ -18,7 +18,7 @@ from omega_server.engine.pixels import header, pixels
 from omega_server.media.clip import Clip, ClipHeader
 from omega_server.media.picture import Picture
 from omega_server.model.checkpoint import ModelError
-from omega_server.prompt.messages import Answer, Header, Job, MediumJob, Ready, Refused, Shown, Turn
+from omega_server.prompt.messages import Answer, Header, Job, MediumJob, Ready, Refused, Shown
 from omega_server.prompt.processor import Processor
 
 
@@ -33,7 +33,10 @@ def main(model_path: str, max_length: int, pipe: Connection) -> None:
         pipe.send(Refused(str(error)))
         return
     tokenizer = processor.tokenizer.to_str()
-    pipe.send(Ready(processor.max_length, processor.vocabulary, tokenizer, processor.videos.defaults))
+    ready = Ready(
+        processor.max_length, processor.vocabulary, tokenizer, processor.videos.defaults, processor.knows_tools()
+    )
+    pipe.send(ready)
     try:
         while True:
             job = pipe.recv()
@@ -59,8 +62,8 @@ def _work(processor: Processor, job: Job, rgb: MemoryFile | None) -> tuple[Answe
             assert rgb is not None
             medium = processor.medium(_shown(job.header, rgb.map()[:]), job.key)
             return header(medium), MemoryFile.of([pixels(medium)])
-        turns = [Turn(role, parts) for role, parts in job.turns]
-        return (processor.render(turns) if job.wanted == "text" else processor.tokens(turns)), None
+        work = processor.render if job.wanted == "text" else processor.tokens
+        return work(job.turns, job.tools), None
     except Exception as error:  # noqa: BLE001 - whoever asked gets it, whatever it is
         return _portable(error), None
 
