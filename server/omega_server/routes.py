@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -12,9 +13,9 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
-from omega_server import chat, playground
+from omega_server import __version__, chat, playground
 from omega_server.serving import Serving
-from omega_server.wire import responses, sse, strict_json
+from omega_server.wire import openapi, responses, sse, strict_json
 from omega_server.wire.errors import NOT_FOUND, NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
 from omega_server.wire.requests import ChatRequest, parse_chat, parse_tokenize
 
@@ -204,6 +205,12 @@ async def metrics(request: Request) -> Response:
     return Response(_serving(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
+@router.get("/openapi.json")
+async def document() -> Response:
+    """What this server can be asked, for programs."""
+    return Json(_document())
+
+
 @router.get("/")
 async def page(request: Request) -> Response:
     """The playground, for people with a browser."""
@@ -216,6 +223,11 @@ async def page_file(request: Request, name: str) -> Response:
     if f"/playground/{name}" not in playground.PATHS:
         raise ApiError(NOT_FOUND)
     return _file(request, name)
+
+
+@cache
+def _document() -> dict[str, Any]:
+    return openapi.document(__version__)
 
 
 def _file(request: Request, name: str) -> Response:
