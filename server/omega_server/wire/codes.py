@@ -41,8 +41,11 @@ BODY = (
 )
 """Of a request's body, all with status 400."""
 
+FORMS = ("invalid_json_schema",)
+"""Of the form that an answer shall have, all with status 400."""
+
 CODES: Mapping[int, tuple[str, ...]] = {
-    400: (*BODY, *MEDIA, "invalid_http"),
+    400: (*BODY, *FORMS, *MEDIA, "invalid_http"),
     401: ("invalid_api_key",),
     404: ("not_found", "model_not_found"),
     405: ("method_not_allowed",),
