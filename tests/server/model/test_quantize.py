@@ -107,9 +107,10 @@ def test_it_computes_with_the_weights_that_it_holds(path, method):
 @pytest.mark.parametrize("method", ["int8", "int4"])
 @pytest.mark.parametrize("ids", [IDS, IDS[:, :3]], ids=["many", "few"])
 def test_the_other_dtypes(dtype, method, ids):
-    """Where torch's kernels for few rows are used too, the answers stay near those of the original in float32."""
-    model, original = loaded(MOE, dtype, method), loaded(MOE)
-    assert distance(logits(model, ids), logits(original, ids)) < {"int8": 0.1, "int4": 0.2}[method]
+    """Also by torch's kernels for few rows, the answers are about as near the original as rounded weights in float32."""
+    model, rounded, original = loaded(MOE, dtype, method), loaded(MOE, method=method), loaded(MOE)
+    rounding = distance(logits(rounded, ids), logits(original, ids))
+    assert distance(logits(model, ids), logits(original, ids)) < 0.05 + 1.5 * rounding
 
 
 @pytest.mark.parametrize("method", ["int8", "int4"])
