@@ -159,6 +159,7 @@ class Engine:
             arrival=self._clock(),
             spans=self.placeholders.spans(prompt.token_ids, prompt.media),
             keys=tuple(medium.key for medium in prompt.media),
+            salt=prompt.salt,
         )
         self.scheduler.add(sequence)
         self._prompts[request_id] = prompt

@@ -24,6 +24,7 @@ class Submit:
         token_ids: of the prompt.
         answer: tokens that another engine has given already; this one goes on after them.
         media: of the prompt.
+        salt: of the prompt.
         with_pixels: whether the pixels of the media follow as one descriptor, float32, in this order. Without them
             the engine must remember the pictures; if it does not, it gives the request back with PixelsForgotten.
         sampling: with a seed, if it needs random numbers.
@@ -33,6 +34,7 @@ class Submit:
     token_ids: tuple[int, ...]
     answer: tuple[int, ...]
     media: tuple[MediumHeader, ...]
+    salt: bytes
     with_pixels: bool
     sampling: Sampling
 

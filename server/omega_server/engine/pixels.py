@@ -17,17 +17,20 @@ class SharedPrompt:
         token_ids: with one placeholder token for each merged patch of each medium.
         media: in the order of their placeholders, without their pixels.
         pixels: float32, of all media one after the other; None if there are none.
+        salt: of whoever asks; prompts with different salts share nothing that was computed.
     """
 
     token_ids: tuple[int, ...]
     media: tuple[MediumHeader, ...] = ()
     pixels: MemoryFile | None = None
+    salt: bytes = b""
 
 
 def share(prompt: Prompt) -> SharedPrompt:
     """Copy the pixels of a prompt into shared memory."""
     headers = tuple(map(header, prompt.media))
-    return SharedPrompt(prompt.token_ids, headers, MemoryFile.of(map(pixels, prompt.media)) if headers else None)
+    file = MemoryFile.of(map(pixels, prompt.media)) if headers else None
+    return SharedPrompt(prompt.token_ids, headers, file, prompt.salt)
 
 
 def header(medium: Medium) -> MediumHeader:

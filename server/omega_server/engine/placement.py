@@ -66,6 +66,7 @@ class Outline:
             sampling=Sampling(1),
             spans=spans,
             keys=tuple(medium.key for medium in prompt.media),
+            salt=prompt.salt,
         )
         return cls(
             tokens=tokens,

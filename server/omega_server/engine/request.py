@@ -96,10 +96,12 @@ class Prompt:
     Attributes:
         token_ids: with one placeholder token for each merged patch of each medium.
         media: in the order of their placeholders.
+        salt: of whoever asks; prompts with different salts share nothing that was computed.
     """
 
     token_ids: tuple[int, ...]
     media: tuple[Medium, ...] = ()
+    salt: bytes = b""
 
 
 @dataclass(frozen=True)

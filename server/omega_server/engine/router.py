@@ -350,6 +350,7 @@ class Router:
                 token_ids=request.prompt.token_ids,
                 answer=tuple(request.answer),
                 media=media,
+                salt=request.prompt.salt,
                 with_pixels=with_pixels,
                 sampling=request.sampling,
             ),

@@ -70,6 +70,7 @@ class Sequence:
         arrival: in seconds of the engine's clock.
         spans: where its media stand, by position.
         keys: content hash of each medium.
+        salt: of whoever asks; no hash is that of a sequence with another.
         computed: tokens whose keys and values are in the cache.
         blocks: that hold them, in order.
         cached: tokens of the prompt that came from the prefix cache when it first ran.
@@ -84,6 +85,7 @@ class Sequence:
     arrival: float = 0.0
     spans: tuple[Span, ...] = ()
     keys: tuple[bytes, ...] = ()
+    salt: bytes = b""
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
     cached: int | None = None
@@ -123,7 +125,7 @@ class Sequence:
         while len(self.hashes) < count:
             start = len(self.hashes) * block_size
             end = start + block_size
-            digest = blake2b(self.hashes[-1] if self.hashes else b"", digest_size=16)
+            digest = blake2b(self.hashes[-1] if self.hashes else self.salt, digest_size=16)
             digest.update(array("q", self.tokens[start:end]).tobytes())
             for span in self.spans:
                 if span.start < end and span.end > start:

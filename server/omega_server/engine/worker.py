@@ -149,7 +149,7 @@ def _read(
                 pixels = MemoryFile.receive(pipe) if message.with_pixels else None
                 media = absent(message.media) if pixels is None else attach(message.media, pixels)
                 grammar = _grammar(message.sampling.grammar, grammars)
-                attached[message.id] = _Attached(Prompt(message.token_ids, media), grammar)
+                attached[message.id] = _Attached(Prompt(message.token_ids, media, message.salt), grammar)
             inbox.put(message)
 
 
@@ -239,9 +239,14 @@ class _Loop:
                 self._stopped = True
 
     def _beat(self) -> None:
+        begun = given_back = self._engine.newest
         with _vital("beat"):
             while True:
                 time.sleep(BEAT_SECONDS)
+                idle, begun = not self._engine.busy and begun == self._engine.newest, self._engine.newest
+                if idle and begun > given_back:
+                    memory.give_back()
+                    given_back = begun
                 alive = self._group is None or self._group.alive()
                 self._memory = memory.resident_bytes() + (self._group.memory_bytes if self._group else 0)
                 if alive:

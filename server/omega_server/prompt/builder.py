@@ -142,7 +142,7 @@ class PromptBuilder:
         media = [known[key] for key in keys]
         pixels = await self._run(_joined, [patches.pixels for patches in media]) if media else None
         headers = tuple(patches.header for patches in media)
-        return Built(SharedPrompt(tokens.token_ids, headers, pixels), tokens.image_tokens, tokens.video_tokens)
+        return Built(SharedPrompt(tokens.token_ids, headers, pixels, salt), tokens.image_tokens, tokens.video_tokens)
 
     async def render(self, turns: Sequence[Turn], tools: Tools = ()) -> str:
         """The prompt as text, with one placeholder for each picture and video.

@@ -1,5 +1,7 @@
 """Placeholders, block hashes and lengths of a sequence."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -72,3 +74,10 @@ def test_a_sequence_runs_up_to_the_first_picture_that_is_not_embedded():
     assert (waiting.runnable_end, waiting.needed_media) == (8, [1])
     waiting.computed = 10
     assert (waiting.runnable_end, waiting.needed_media) == (11, [])
+
+
+def test_hashes_know_who_asks():
+    """With another salt every hash is another, from the first block on."""
+    tokens = [1, 2, 3, 4, 5, 6]
+    hashes = [replace(sequence(tokens), salt=salt, hashes=[]).block_hashes(3, 2) for salt in (b"", b"one", b"other")]
+    assert len({digest for found in hashes for digest in found}) == 9
