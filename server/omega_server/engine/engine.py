@@ -33,6 +33,7 @@ from omega_server.engine.sampler import Sampled, Sampler
 from omega_server.engine.scheduler import Limits, Scheduler, Step
 from omega_server.engine.sequence import Placeholders, Sequence
 from omega_server.engine.vision import Vision
+from omega_server.model.fused import FusedAttention
 
 logger = logging.getLogger(__name__)
 
@@ -333,15 +334,14 @@ def cache_shape(model: Any) -> dict[str, Any]:
     """Layers, heads, head_dim and dtype of the KV cache that a model needs, or this process's part of it (group.py)."""
     text = model.config.text_config
     attention = model.model.language_model.layers[0].self_attn
-    weight = attention.k_proj.weight
-    if isinstance(weight, DTensor):
-        weight = weight.to_local()  # its own shape is that of all parts together
-    return {
-        "layers": text.num_hidden_layers,
-        "heads": weight.shape[0] // attention.head_dim,
-        "head_dim": attention.head_dim,
-        "dtype": model.dtype,
-    }
+    if isinstance(attention, FusedAttention):
+        heads = attention.kv_heads
+    else:
+        weight = attention.k_proj.weight
+        if isinstance(weight, DTensor):
+            weight = weight.to_local()  # its own shape is that of all parts together
+        heads = weight.shape[0] // attention.head_dim
+    return {"layers": text.num_hidden_layers, "heads": heads, "head_dim": attention.head_dim, "dtype": model.dtype}
 
 
 def _end_tokens(model: Any) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from omega_server.engine.kv_cache import KVCache
 from omega_server.engine.request import Prompt
 from omega_server.engine.scheduler import Step
 from omega_server.engine.sequence import Sequence
-from omega_server.model import experts, packed
+from omega_server.model import experts, fused, packed
 
 GROUP_BYTES = 2 << 20
 """Of keys and values in one layer that are gathered at once for decodes on the CPU: about what stays in a core's cache."""
@@ -64,6 +64,7 @@ class Runner:
         self._reads_in_place = varlen.works(heads, cache.keys[0])
         attention.use_in(self._language_model)
         if device.type == "cpu":
+            fused.use_in(self._language_model)
             packed.use_in(model)
             experts.use_in(model)
 

@@ -25,11 +25,11 @@ _SUPPORTED: dict[torch.dtype, Callable[[], bool]] = {
 class PackedLinear(nn.Module):
     """nn.Linear with a packed weight."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight = pack(linear.weight)
-        self.bias = linear.bias
+        self.out_features, self.in_features = weight.shape
+        self.weight = pack(weight)
+        self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
@@ -94,4 +94,4 @@ def use_in(model: nn.Module) -> None:
     """
     for path, module in list(model.named_modules()):
         if type(module) is nn.Linear and can_pack(module, module.weight):
-            model.set_submodule(path, PackedLinear(module))
+            model.set_submodule(path, PackedLinear(module.weight, module.bias))

@@ -19,7 +19,7 @@ def test_preemption_equals_generate(workshop, cases, mixed):
     """Sequences that lose their blocks and are computed again equal generate()."""
     needed = max(len(case.prompt.token_ids) for case in cases) + 16
     engine = workshop.engine(blocks=-(-needed // 16) + 2, max_length=needed)
-    mixed(engine, cases, 2 * len(cases), seed=3)
+    mixed(engine, cases, 10 * len(cases), seed=3)
     assert engine.scheduler.preemptions > 0
 
 
