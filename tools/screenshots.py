@@ -59,7 +59,7 @@ def _converse(page: Page) -> None:
     _settle(page, "04-describe.png", "What does the image show?")
     page.press("#question", "Enter")
     expect(page.locator(".figures b")).to_have_count(6)
-    _settle(page, "03-where.png", "where's the purple square?")
+    _settle(page, "03-where.png", "Where's the purple square?")
 
 
 def _settle(page: Page, picture: str, question: str) -> None:
