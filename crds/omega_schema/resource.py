@@ -184,11 +184,11 @@ class Images(Declared):
     """Limits of pictures in requests. LIVE: a change reaches running pods within seconds, without a restart."""
 
     max_per_request: Annotated[int, Field(ge=0, le=100)] = 10
-    """Pictures per request. 0 refuses all pictures."""
+    """Pictures and videos per request, together. 0 refuses them all."""
 
     max_size: Annotated[int, Field(ge=28, le=16384)] = 1024
     """Longer side of a picture as the model sees it, in pixels. A larger picture is scaled down to it, a smaller one is
-    never scaled up."""
+    never scaled up. Frames of videos too."""
 
     max_pixels: Annotated[int, Field(ge=784, le=1_000_000_000)] = 50_000_000
     """Width times height of the picture as it was sent, in pixels; checked before it is decoded. At least maxSize
@@ -198,36 +198,38 @@ class Images(Declared):
     """Size of one encoded picture, in bytes."""
 
     allow_remote: bool = True
-    """Whether a request may name a picture by an http or https address, which the server then fetches."""
+    """Whether a request may name a picture by an http or https address, which the server then fetches; videos too."""
 
     allowed_hosts: Annotated[list[Annotated[str, Field(min_length=1, max_length=255)]], Field(max_length=64)] = Field(
         default_factory=list
     )
-    """Hosts that pictures may be fetched from, such as example.com, or *.example.com for all hosts below it. Empty: any
+    """Hosts that pictures and videos may be fetched from, such as example.com, or *.example.com for all hosts below it. Empty: any
     public host. Private, loopback and link-local addresses are always refused unless allowedCidrs has them."""
 
     allowed_cidrs: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=64)] = Field(
         default_factory=list
     )
-    """Private address ranges that pictures may be fetched from, such as 10.0.0.0/8 or fd00::/8."""
+    """Private address ranges that pictures and videos may be fetched from, such as 10.0.0.0/8 or fd00::/8."""
 
     fetch_timeout: Annotated[Duration, Within("100ms", "5m")] = Duration("10s")
-    """Longest time to fetch one picture, as a duration such as 500ms or 10s."""
+    """Longest time to fetch one picture or video, as a duration such as 500ms or 10s."""
 
 
 class Video(Declared):
-    """Limits of videos in requests. LIVE: a change reaches running pods within seconds, without a restart. The server of
-    this release refuses every video by name; the limits hold from the release on that takes them.
+    """Limits of videos in requests: MP4 and WebM, without their sound. LIVE: a change reaches running pods within seconds,
+    without a restart. Where videos may be fetched from, how many come in one request and how large their frames are is in
+    images.
     """
 
     max_bytes: Annotated[Quantity, Within("1Ki", "4Gi")] = Quantity("100Mi")
     """Size of one encoded video, in bytes."""
 
     max_seconds: Annotated[int, Field(ge=1, le=86400)] = 600
-    """Length of one video, in seconds."""
+    """Length of one video, in seconds. It may have at most 120 times as many frames."""
 
     max_frames: Annotated[int, Field(ge=2, le=16384)] = 768
-    """Frames that are taken from one video, in frames. A longer video is sampled more thinly."""
+    """Frames that are taken from one video at most, in frames. From a longer video they are taken at greater distances; a
+    request that asks for more is refused."""
 
 
 class Batching(Declared):
