@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import environments
 from bench.processes import Group, Usage, free_port, wait_until_ready
+from omega_server import forks
 from omega_server.bench.client import Client, body
 from omega_server.bench.figures import Record
 from omega_server.bench.load import Shot, send
@@ -167,8 +168,9 @@ class Setup:
         return kept | threads | offline | more
 
     def ours(self) -> dict[str, str]:
-        """The environment of what runs from this checkout."""
-        return self.environ(PYTHONPATH=os.pathsep.join(str(ROOT / part) for part in ("server", "crds", "tools")))
+        """The environment of what runs from this checkout, with the pages that the server gives its engines."""
+        path = os.pathsep.join(str(ROOT / part) for part in ("server", "crds", "tools"))
+        return self.environ(PYTHONPATH=path, GLIBC_TUNABLES=forks.TUNABLES)
 
 
 def omega_http(setup: Setup) -> Server:
