@@ -6,6 +6,7 @@ result is what a person sees: turned as EXIF says, transparency on white, first 
 
 import binascii
 import io
+import struct
 from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
@@ -14,14 +15,21 @@ from omega_server.media.errors import MediaError
 from omega_server.media.picture import Picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-_MAGIC = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-}
+_MAGIC = (
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"GIF87a", "GIF"),
+    (0, b"GIF89a", "GIF"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (8, b"WEBP", "WEBP"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypavis", "AVIF"),
+    (6, b"\0\0\0\0", "BMP"),
+)
+"""Where a file of each format says so. A bitmap's own two letters begin many texts, too: it is known by what is reserved."""
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""Markers of a JPEG after which its size stands."""
 MAX_RATIO = 200
 """Longer side by shorter side; beyond it the model's own preprocessing gives up."""
 
@@ -82,8 +90,8 @@ def _unbase64(text: bytes) -> bytes:
 
 
 def _open(data: bytes) -> Image.Image:
-    known = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None)
-    if known == "PNG" and data[12:16] == b"IHDR" and b"\x00\x00\x00\x00" in (data[16:20], data[20:24]):
+    known = _known(data)
+    if 0 in _announced(data, known):
         raise _too_small()
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
@@ -94,6 +102,34 @@ def _open(data: bytes) -> Image.Image:
         raise MediaError("invalid_image_format", f"The picture has none of the formats {names}.") from error
     except Exception as error:
         raise MediaError("image_parse_error", "The picture's file is damaged.") from error
+
+
+def _known(data: bytes) -> str | None:
+    """The format that a file says it has."""
+    names = (name for at, magic, name in _MAGIC if data.startswith(magic, at))
+    name = next(names, None)
+    return None if name == "BMP" and not data.startswith(b"BM") else name
+
+
+def _announced(data: bytes, known: str | None) -> tuple[int, ...]:
+    """Width and height, where Pillow has no good words for a side of nothing; else empty."""
+    match known:
+        case "PNG" if data[12:16] == b"IHDR" and len(data) >= 24:
+            return struct.unpack_from(">II", data, 16)
+        case "BMP" if len(data) >= 26 and struct.unpack_from("<I", data, 14)[0] >= 40:
+            return struct.unpack_from("<ii", data, 18)
+        case "JPEG":
+            return _jpeg_size(data)
+    return ()
+
+
+def _jpeg_size(data: bytes) -> tuple[int, ...]:
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] in _FRAMES:
+            return struct.unpack_from(">HH", data, at + 5)
+        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    return ()
 
 
 def _too_small() -> MediaError:

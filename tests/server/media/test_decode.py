@@ -181,3 +181,112 @@ def test_animation() -> None:
     frames = [Image.new("RGB", (8, 8), (frame % 256, 255, 0)) for frame in range(500)]
     data = encode(Image.new("RGB", (8, 8), RED), "GIF", save_all=True, append_images=frames)
     assert close(pixel(decode(data, LIMITS), 4, 4), RED)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about files that break off
+def test_cut_off(name: str) -> None:
+    """What begins like one of the formats and breaks off is damaged, not something else."""
+    data = encode(Image.effect_noise((64, 64), 80).convert("RGB"), name)
+    for length in (14, 20, 40, 100, len(data) // 3, len(data) * 2 // 3):
+        assert fault(data[:length]) == "image_parse_error", length
+
+
+def patched(name: str, before: bytes, offset: int, value: bytes) -> bytes:
+    """A file with other bytes at a distance from some."""
+    data = bytearray(encode(Image.new("RGB", (9, 9)), name))
+    at = data.index(before) + offset
+    data[at : at + len(value)] = value
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        patched("JPEG", b"\xff\xc0", 5, b"\0\0"),
+        patched("JPEG", b"\xff\xc0", 7, b"\0\0"),
+        patched("BMP", b"BM", 18, b"\0\0\0\0"),
+        patched("BMP", b"BM", 22, b"\0\0\0\0"),
+        png(0, 0),
+    ],
+    ids=["low jpeg", "narrow jpeg", "narrow bmp", "low bmp", "png"],
+)
+def test_no_pixels(data: bytes) -> None:
+    """A side of no pixels has its own word."""
+    assert fault(data) == "image_too_small"
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_orientation_of_each_format(name: str, orientation: int) -> None:
+    """EXIF counts wherever a format can have it."""
+    image = Image.new("RGB", (64, 32), WHITE)
+    image.paste(RED, (0, 0, 16, 16))
+    exif = image.getexif()
+    exif[0x112] = orientation
+    picture = decode(encode(image, name, exif=exif), LIMITS)
+    assert (picture.width, picture.height) == ((32, 64) if orientation > 4 else (64, 32))
+    x, y = {1: (0, 0), 3: (1, 1), 6: (1, 0), 8: (0, 1)}[orientation]
+    assert close(pixel(picture, 4 + x * (picture.width - 9), 4 + y * (picture.height - 9)), RED, off=40)
+    assert close(pixel(picture, picture.width // 2, picture.height // 2), WHITE, off=40)
+
+
+def deep_png(kind: int, *samples: int) -> bytes:
+    """A PNG of 8 x 8 equal pixels with 16 bits for each sample."""
+    row = b"\0" + struct.pack(f">{len(samples)}H", *samples) * 8
+    parts = [b"IHDR" + struct.pack(">IIBBBBB", 8, 8, 16, kind, 0, 0, 0), b"IDAT" + zlib.compress(row * 8), b"IEND"]
+    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def translucent_palette() -> bytes:
+    """A PNG whose one palette entry is half transparent."""
+    return encode(palette(), "PNG", transparency=bytes([128] + [255] * 255))
+
+
+def small_frame() -> bytes:
+    """A GIF whose first frame covers the left half of its canvas; the other half is nothing."""
+    frame = encode(Image.new("P", (8, 16)), "GIF", transparency=1)
+    return frame[:6] + struct.pack("<HH", 16, 16) + frame[10:]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (deep_png(2, 0xFFFF, 0x8080, 0), (255, 128, 0)),
+        (deep_png(6, 0xFFFF, 0, 0, 0xFFFF), RED),
+        (deep_png(6, 0, 0, 0, 0), WHITE),
+        (deep_png(4, 0x8080, 0xFFFF), (128, 128, 128)),
+        (deep_png(4, 0, 0x8080), (127, 127, 127)),
+        (encode(Image.new("I;16", (8, 8), 0x8080), "TIFF"), (128, 128, 128)),
+        (encode(Image.new("I;16B", (8, 8), 0x8080), "TIFF"), (128, 128, 128)),
+        (encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF"), RED),
+        (encode(Image.new("YCbCr", (8, 8), (76, 85, 255)), "TIFF"), (254, 0, 0)),
+        (encode(Image.new("1", (8, 8), 0), "TIFF"), (0, 0, 0)),
+        (encode(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "WEBP", lossless=True), WHITE),
+        (encode(Image.new("RGBA", (8, 8), (0, 0, 0, 128)), "WEBP", lossless=True), (127, 127, 127)),
+        (encode(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "AVIF"), WHITE),
+        (encode(Image.new("RGBA", (8, 8), (255, 0, 0, 0)), "TIFF"), WHITE),
+        (encode(palette(), "GIF", transparency=0), WHITE),
+        (encode(palette(), "BMP"), (10, 20, 30)),
+        (translucent_palette(), (132, 137, 142)),
+    ],
+)
+def test_depths_and_transparency(data: bytes, expected: tuple[int, int, int]) -> None:
+    """Colours are right for deep samples, inks, palettes and what can be seen through, in each format that has them."""
+    assert close(pixel(decode(data, LIMITS), 4, 4), expected, off=2)
+
+
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "AVIF", "TIFF"])
+def test_first_frame(name: str) -> None:
+    """Of several frames or pages the first is taken."""
+    others = [Image.new("RGB", (16, 16), (0, 0, 255))] * 3
+    data = encode(Image.new("RGB", (16, 16), RED), name, save_all=True, append_images=others)
+    assert close(pixel(decode(data, LIMITS), 8, 8), RED, off=8)
+
+
+def test_nothing_around_a_frame() -> None:
+    """Where a GIF's first frame does not reach, there is white or its background, and no rubbish."""
+    picture = decode(small_frame(), LIMITS)
+    assert (picture.width, picture.height) == (16, 16)
+    assert pixel(picture, 12, 8) in (WHITE, pixel(picture, 2, 8))
