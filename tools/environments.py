@@ -46,7 +46,7 @@ def make(requirements: Path, home: Path, *, bytes_needed: int, one_platform: boo
     free = shutil.disk_usage(home).free
     if free < FREE_BYTES + bytes_needed:
         raise NoEnvironment(
-            f"{name} needs {bytes_needed / 2**30:.1f} GiB of disk with {FREE_BYTES >> 30} GiB to spare; "
+            f"{name} needs {bytes_needed >> 30} GiB of disk with {FREE_BYTES >> 30} GiB to spare; "
             f"{home} has {free >> 30} GiB"
         )
     print(f"installing {name} into {path}", file=sys.stderr, flush=True)
