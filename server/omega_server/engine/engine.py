@@ -33,6 +33,7 @@ from omega_server.engine.sampler import Sampled, Sampler
 from omega_server.engine.scheduler import Limits, Scheduler, Step
 from omega_server.engine.sequence import Placeholders, Sequence
 from omega_server.engine.vision import Vision
+from omega_server.model import kernels
 from omega_server.model.fused import FusedAttention
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,9 @@ class Engine:
             model.model.visual, model.dtype, model.device, max_bytes=limits.vision_bytes, patches=limits.patches
         )
         self.runner = Runner(model, self.cache, max_length=self.scheduler.max_length, device=model.device)
+        if model.device.type == "cpu":
+            kernels.compile_ahead(model.model.language_model, _most_rows(limits.scheduling))
+            kernels.compile_ahead(model.lm_head, limits.scheduling.max_batch_size)
         self.end_tokens = _end_tokens(model)
         self.vocabulary = config.text_config.vocab_size
         self.sampler = Sampler(self.vocabulary, self.end_tokens, model.device)
@@ -342,6 +346,11 @@ def cache_shape(model: Any) -> dict[str, Any]:
             weight = weight.to_local()  # its own shape is that of all parts together
         heads = weight.shape[0] // attention.head_dim
     return {"layers": text.num_hidden_layers, "heads": heads, "head_dim": attention.head_dim, "dtype": model.dtype}
+
+
+def _most_rows(limits: Limits) -> int:
+    """Most tokens of a step."""
+    return max(limits.token_budget, limits.max_batch_size + limits.token_budget // 4)
 
 
 def _end_tokens(model: Any) -> tuple[int, ...]:
