@@ -42,7 +42,7 @@ test: check ## Everything, as CI runs it.
 serve: environment ## The server alone, with the demo model on the CPU, at http://127.0.0.1:8000.
 	.venv/bin/omega-server serve --model-path demo/model --device cpu --dtype float32
 
-bench: environment ## Measure this server and others on the CPU, and write docs/benchmarks (a quarter of an hour).
+bench: environment ## Measure this server and others on the CPU, and write docs/benchmarks (20 to 25 minutes).
 	$(PYTHON) tools/bench
 
 bench-gpu: environment ## Measure the engine on one CUDA GPU, and write docs/benchmarks.

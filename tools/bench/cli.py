@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__, allow_abbrev=False)
     parser.add_argument("what", nargs="?", choices=("cpu", "gpu"), default="cpu", help="default: cpu")
     parser.add_argument("--size", choices=sorted(SIZES), default="small", help="of the requests (default: small)")
-    parser.add_argument("--rounds", type=_count, default=2, help="of each workload (default: 2)")
+    parser.add_argument("--rounds", type=_count, default=5, help="of each workload (default: 5)")
     parser.add_argument("--threads", type=_count, nargs="+", default=[1, 2], help="of each system (default: 1 2)")
     parser.add_argument("--systems", nargs="*", choices=list(SYSTEMS), default=list(SYSTEMS), help="default: all")
     parser.add_argument("--bars", nargs="*", choices=BARS, default=list(BARS), help="default: all")
@@ -90,11 +90,11 @@ class _Cpu:
                 self._write()
                 server = systems.get("omega-http")
                 if threads == max(self._options.threads) and isinstance(server, Server):
-                    self._bar("pictures_beside_answers", partial(bars.pictures_beside_answers, server, rounds=3))
+                    self._bar("pictures_beside_answers", partial(bars.pictures_beside_answers, server, rounds=5))
                     self._bar("second_turn", partial(bars.second_turn, server, rounds=5))
         setup = Setup(self._model, max(self._options.threads), self._logs)
         self._bar("step_overhead", partial(bars.step_overhead, setup))
-        self._bar("startup", partial(bars.startup, setup, rounds=3))
+        self._bar("startup", partial(bars.startup, setup, rounds=5))
         for file in self._write():
             _say(f"wrote {file}")
         return 0
