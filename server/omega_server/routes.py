@@ -14,9 +14,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
 from omega_server import __version__, chat, playground
+from omega_server.media.kept import kept
 from omega_server.serving import Serving
 from omega_server.wire import openapi, responses, sse, strict_json
 from omega_server.wire.errors import NOT_FOUND, NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
+from omega_server.wire.large_strings import Splitter, put_back
 from omega_server.wire.requests import ChatRequest, parse_chat, parse_tokenize
 
 router = APIRouter(redirect_slashes=False)
@@ -119,9 +121,13 @@ async def _body(request: Request, parse: Callable[[Any], T]) -> T:
         raise ApiError(UNSUPPORTED_MEDIA_TYPE)
     if _serving(request).state != "ready":
         raise ApiError(NOT_READY)
-    body = await request.body()
+    splitter = Splitter()
+    async for chunk in request.stream():
+        splitter.feed(chunk)
+    body = splitter.finish()
     parsed = await asyncio.to_thread(strict_json.parse, body) if len(body) > LARGE_BODY else strict_json.parse(body)
-    return parse(parsed)
+    kept.set(splitter.kept)
+    return parse(put_back(parsed, splitter.kept) if splitter.kept else parsed)
 
 
 def _no_stream(wanted: ChatRequest) -> None:

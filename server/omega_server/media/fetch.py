@@ -8,6 +8,7 @@ download that fails says the same for every reason, so that it answers no questi
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -19,9 +20,12 @@ from omega_schema.resource import Images, Video
 from omega_server.media.address import Network, literal, permitted
 from omega_server.media.downloads import Downloads, Place
 from omega_server.media.errors import MediaError
+from omega_server.media.kept import kept
 
 MAX_REDIRECTS = 3
 CHUNK = 256 * 1024
+MAX_HEAD = 1024
+"""Bytes of a data: URI before its payload."""
 BINARY_TYPES = ("application/octet-stream", "binary/octet-stream")
 
 
@@ -30,12 +34,17 @@ class Encoded:
     """A picture or video as it was sent.
 
     Attributes:
-        data: the file's bytes, or their base64 text.
+        data: the file's bytes, or their base64 text; in pieces if it is large, because to put them together takes long.
         base64: which of the two. The text is decoded beside what it holds, not in the process that talks to clients.
     """
 
-    data: bytes
+    data: bytes | Sequence[bytes]
     base64: bool
+
+    @property
+    def pieces(self) -> Sequence[bytes]:
+        """The data, one after the other."""
+        return [self.data] if isinstance(self.data, bytes) else self.data
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,7 @@ async def fetch(source: str, wanted: Wanted, memory: Memory | None = None, *, ba
     """The bytes behind the address of a picture or video.
 
     Args:
-        source: a data: URI or an http(s) address.
+        source: a data: URI, the name of one that was `kept`, or an http(s) address.
         wanted: which of the two, limits and policy.
         memory: of downloads; without it each is made anew.
         bare: whether text without a scheme is base64.
@@ -117,9 +126,11 @@ async def fetch(source: str, wanted: Wanted, memory: Memory | None = None, *, ba
     Raises:
         MediaError: the address, or what it leads to, is not permitted.
     """
+    if (large := kept.get().get(source)) is not None:
+        return await _data_uri(large, wanted)
     scheme = source[:10].partition(":")[0].lower() if ":" in source[:10] else ""
     if scheme == "data":
-        return _data_uri(source, wanted)
+        return await _data_uri([source.encode()], wanted)
     if scheme in ("http", "https"):
         if not wanted.images.allow_remote:
             raise wanted.invalid(f"This server fetches no {wanted.noun}s; send it as a data: URI.")
@@ -127,29 +138,32 @@ async def fetch(source: str, wanted: Wanted, memory: Memory | None = None, *, ba
         return Encoded(await _download(_parse(source, wanted), wanted, memory), base64=False)
     # The base64 of a JPEG begins with /9j/, so a slash alone does not make a path.
     if bare and ":" not in source and (not source.startswith("/") or source.startswith("/9j/")):
-        return _base64(source, wanted)
+        return await _base64([source.encode()], wanted)
     raise wanted.invalid(f"A {wanted.noun}'s address begins with https://, http:// or data:{wanted.word}/.")
 
 
-def _data_uri(source: str, wanted: Wanted) -> Encoded:
-    head, comma, payload = source.partition(",")
-    kind, *parameters = head[len("data:") :].split(";")
-    if not comma or "base64" not in (parameter.strip().lower() for parameter in parameters):
+async def _data_uri(pieces: Sequence[bytes], wanted: Wanted) -> Encoded:
+    head, *rest = pieces
+    comma = head.find(b",", 0, MAX_HEAD)
+    kind, *parameters = head[len("data:") : max(comma, 0)].decode("latin-1").split(";")
+    if comma < 0 or "base64" not in (parameter.strip().lower() for parameter in parameters):
         raise wanted.invalid(f"A data: URI looks like data:{wanted.word}/TYPE;base64,PAYLOAD.")
     if kind and not kind.lower().startswith(f"{wanted.word}/") and kind.lower() not in BINARY_TYPES:
         raise wanted.unsupported("The data: URI says that it is")
-    return _base64(payload, wanted)
+    return await _base64([head[comma + 1 :], *rest], wanted)
 
 
-def _base64(payload: str, wanted: Wanted) -> Encoded:
-    if not payload:
+async def _base64(pieces: Sequence[bytes], wanted: Wanted) -> Encoded:
+    size = sum(map(len, pieces))
+    if not size:
         raise wanted.empty()
-    if len(payload) // 4 * 3 > wanted.max_bytes + 3:
+    if size // 4 * 3 > wanted.max_bytes + 3:
         raise wanted.too_large()
-    if not payload.isascii():
+    if len(pieces) == 1 and not pieces[0].isascii():  # of many pieces, whoever decodes them finds out
         raise wanted.not_base64()
-    data = unquote_to_bytes(payload) if "%" in payload else payload.encode("ascii")
-    return Encoded(data, base64=True)
+    if any(b"%" in piece for piece in pieces):  # each takes a while
+        return Encoded(await asyncio.to_thread(lambda: unquote_to_bytes(b"".join(pieces))), base64=True)
+    return Encoded(pieces[0] if len(pieces) == 1 else pieces, base64=True)
 
 
 def _parse(text: str, wanted: Wanted) -> URL:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -41,7 +42,7 @@ class DecodePool:
         """
         job = {"limits": asdict(limits), "base64": encoded.base64}
         broken = MediaError("image_parse_error", "The picture could not be decoded.")
-        answer, rgb = await self._do(job, encoded.data, SECONDS, broken)
+        answer, rgb = await self._do(job, encoded.pieces, SECONDS, broken)
         return Picture(answer["width"], answer["height"], rgb)
 
     async def clip(self, encoded: Encoded, limits: VideoLimits, choice: Choice) -> Clip:
@@ -52,7 +53,7 @@ class DecodePool:
         """
         job = {"limits": asdict(limits), "choice": asdict(choice), "base64": encoded.base64}
         broken = MediaError("video_parse_error", "The video could not be decoded.")
-        answer, rgb = await self._do(job, encoded.data, VIDEO_SECONDS, broken)
+        answer, rgb = await self._do(job, encoded.pieces, VIDEO_SECONDS, broken)
         size, indices = (answer["width"], answer["height"]), tuple(answer["indices"])
         return Clip(*size, rgb, indices, answer["total"], answer["fps"], answer["exact"])
 
@@ -63,7 +64,7 @@ class DecodePool:
         await asyncio.gather(*(process.wait() for process in self._processes))
 
     async def _do(
-        self, job: dict[str, Any], data: bytes, seconds: float, broken: MediaError
+        self, job: dict[str, Any], pieces: Sequence[bytes], seconds: float, broken: MediaError
     ) -> tuple[dict[str, Any], bytes]:
         """Have a process do a job; `broken` is what is wrong with data that breaks it."""
         process = await self._slots.get()
@@ -72,7 +73,7 @@ class DecodePool:
             if process is None or process.returncode is not None:
                 process = await self._start()
             async with asyncio.timeout(seconds):
-                answer = await _exchange(process, job, data)
+                answer = await _exchange(process, job, pieces)
             done = True
         except MediaError:
             done = True
@@ -102,11 +103,11 @@ def _kill(process: Process) -> None:
         process.kill()
 
 
-async def _exchange(process: Process, job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+async def _exchange(process: Process, job: dict[str, Any], pieces: Sequence[bytes]) -> tuple[dict[str, Any], bytes]:
     if process.stdin is None or process.stdout is None:
         raise OSError("no pipes")
-    process.stdin.write(json.dumps({**job, "length": len(data)}).encode() + b"\n")
-    process.stdin.write(data)
+    process.stdin.write(json.dumps({**job, "length": sum(map(len, pieces))}).encode() + b"\n")
+    process.stdin.writelines(pieces)
     await process.stdin.drain()
     answer = json.loads(await process.stdout.readline())
     if "code" in answer:

@@ -9,7 +9,7 @@ MAX_DEPTH = 64
 """Deepest nesting of arrays and objects. A chat request needs seven."""
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes | bytearray) -> Any:
     """The value that a request body holds.
 
     Raises:

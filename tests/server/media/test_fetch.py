@@ -11,7 +11,8 @@ from aiohttp import web
 from omega_schema.resource import Images
 from omega_server.media import fetch as fetch_module
 from omega_server.media.errors import MediaError
-from omega_server.media.fetch import a_picture, fetch
+from omega_server.media.fetch import Encoded, a_picture, fetch
+from omega_server.media.kept import kept
 
 LOOPBACK = Images(allowed_cidrs=["127.0.0.0/8"], max_bytes="64Ki", fetch_timeout="1s")
 FAILED = ("failed_to_download_image", "The picture could not be downloaded.")
@@ -225,3 +226,21 @@ async def test_base64() -> None:
     assert (await refusal("data:image/png;base64,"))[0] == "empty_image_file"
     assert (await refusal("data:image/png;base64," + "A" * 90_000))[0] == "image_file_too_large"
     assert (await refusal("data:image/png;base64,\u00e9"))[0] == "invalid_base64_image"
+
+
+async def test_kept() -> None:
+    """A data: URI that was taken out of its request is found by its name, whole, and judged like any other."""
+    pieces = [b"data:image/png;base64,aGk", b"hhGk"]
+    kept.set(
+        {
+            "a": pieces,
+            "b": [b"data:image/png;base64,aGk%3", b"D"],
+            "c": [b"data:text/html;base64,a", b"Gk="],
+            "d": [b"data:" + b"x" * 2000, b"x"],
+        }
+    )
+    assert (await fetch("a", a_picture(LOOPBACK), bare=False)) == Encoded([b"aGk", b"hhGk"], base64=True)
+    assert (await fetch("b", a_picture(LOOPBACK), bare=False)).data == b"aGk="
+    assert (await refusal("c"))[0] == "unsupported_image_media_type"
+    assert (await refusal("d"))[0] == "invalid_image_url"
+    assert (await refusal("e"))[0] == "invalid_image_url"
