@@ -151,7 +151,7 @@ async def apply_template(request: Request) -> Response:
     wanted, serving = await _body(request, parse_chat), _serving(request)
     _no_stream(wanted)
     job = await unless_gone(request.receive, chat.prepare(serving, wanted))
-    return Json(chat.describe(job, await serving.prompts.render(job.turns)))
+    return Json(chat.describe(job, await serving.prompts.render(job.turns, job.tools)))
 
 
 @router.post("/v1/tokenize")

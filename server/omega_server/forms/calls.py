@@ -55,6 +55,11 @@ class Calls:
         self._state = self._words
         self._begun = 0
 
+    @property
+    def ended(self) -> bool:
+        """Whether there are calls, and all of them are complete."""
+        return 0 < self._begun == self.complete and self._state == self._words
+
     def push(self, text: str, *, last: bool = False) -> list[Piece]:
         """What is certain now. With the last text nothing is held back, but for a call that has no name yet."""
         self._held += text

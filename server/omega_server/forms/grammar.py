@@ -19,7 +19,7 @@ from omega_server.forms import schema as schemas
 OPEN, NAME, ARGUMENTS, CLOSE = "<tool_call>", '\n{"name": "', '", "arguments": ', "}\n</tool_call>"
 """What stands before a call, its name, its arguments, and after it."""
 
-_WHITESPACE = r"( |\n {0,32})?"
+_WHITESPACE = r"( |\n {0,16})?"
 """Between the parts of JSON. A model that could write as much of it as it likes would sometimes not find an end."""
 
 

@@ -73,6 +73,7 @@ UNSUPPORTED_MEDIA_TYPE = Problem(
 # By class name. Where the message is empty, the exception's own text is written for the client.
 _BY_CLASS = {
     "InvalidPrompt": Problem(400, "invalid_value", "", "messages"),
+    "InvalidGrammar": Problem(400, "invalid_json_schema", ""),
     "ContextLengthExceeded": Problem(400, "context_length_exceeded", "", "messages"),
     "QueueFull": Problem(
         429, "rate_limit_exceeded", "Too many requests wait; try again.", type="rate_limit_error", retry_after=1

@@ -1,12 +1,12 @@
 """The messages of a conversation, and what they are made of."""
 
-from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NoReturn, Self
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from omega_server.wire.strict import Strict
+from omega_server.wire.strict import Strict, by
+from omega_server.wire.tools import Call
 
 MAX_TEXT = 8 * 1024 * 1024
 """Longest text of one message part, in characters. The context is shorter still; this bounds the work to find out."""
@@ -18,9 +18,7 @@ MIN_PIXELS = 32 * 32
 MAX_FPS = 120.0
 """Most frames of a video for each second."""
 
-UNSUPPORTED_IN_MESSAGES = frozenset(
-    ["name", "tool_calls", "tool_call_id", "function_call", "audio", "refusal", "annotations"]
-)
+UNSUPPORTED_IN_MESSAGES = frozenset(["name", "function_call", "audio", "refusal", "annotations"])
 UNSUPPORTED_PARTS = {
     "file": "unsupported_content_type",
     "refusal": "unsupported_parameter",
@@ -29,16 +27,6 @@ UNSUPPORTED_PARTS = {
     "pickle": "unsupported_parameter",
 }
 """Kinds of content that other servers take, and the code under which this one refuses them."""
-
-
-def _by(field: str, known: Mapping[str, str]) -> Callable[[Any], str | None]:
-    """A discriminator that tags by the value of `field`; tags stand in <> so that no field can look like one."""
-
-    def tag(value: Any) -> str | None:
-        kind = value.get(field) if isinstance(value, dict) else getattr(value, field, None)
-        return known.get(kind, f"<{kind}>") if isinstance(kind, str) else None
-
-    return tag
 
 
 class TextPart(Strict):
@@ -199,9 +187,9 @@ UserPart = Annotated[
     | Annotated[VideoUrlPart, Tag("<video_url>")]
     | Audio
     | Refused,
-    Discriminator(_by("type", _PART_TAGS)),
+    Discriminator(by("type", _PART_TAGS)),
 ]
-OtherPart = Annotated[Text | Audio | Refused, Discriminator(_by("type", _PART_TAGS)), BeforeValidator(_text_only)]
+OtherPart = Annotated[Text | Audio | Refused, Discriminator(by("type", _PART_TAGS)), BeforeValidator(_text_only)]
 
 
 def _as_parts(value: Any) -> Any:
@@ -222,6 +210,26 @@ class OtherMessage(Strict):
     content: Annotated[list[OtherPart], BeforeValidator(_as_parts), Field(min_length=1, max_length=1024)]
 
 
+def _no_parts(value: Any) -> Any:
+    return [] if value is None else _as_parts(value)
+
+
+class CallingMessage(Strict):
+    """What the model said before it called tools, if anything, and the calls."""
+
+    role: Literal["assistant"]
+    content: Annotated[list[OtherPart], BeforeValidator(_no_parts), Field(max_length=1024, default_factory=list)]
+    tool_calls: Annotated[list[Call], Field(min_length=1, max_length=128)]
+
+
+class ToolMessage(Strict):
+    """What came of a call."""
+
+    role: Literal["tool"]
+    content: Annotated[list[OtherPart], BeforeValidator(_as_parts), Field(min_length=1, max_length=1024)]
+    tool_call_id: Annotated[str, Field(min_length=1, max_length=256)]
+
+
 def _refuse_role(value: Any) -> NoReturn:
     raise PydanticCustomError(
         "unsupported_parameter", "messages of role {role} are not supported", {"role": value["role"]}
@@ -231,11 +239,22 @@ def _refuse_role(value: Any) -> NoReturn:
 _ROLE_TAGS = {
     "user": "<user>",
     **dict.fromkeys(("system", "developer", "assistant"), "<other>"),
-    **dict.fromkeys(("tool", "function"), "<refused>"),
+    "tool": "<tool>",
+    "function": "<refused>",
 }
+_by_role = by("role", _ROLE_TAGS)
+
+
+def _kind(value: Any) -> str | None:
+    calling = isinstance(value, dict) and value.get("role") == "assistant" and value.get("tool_calls") is not None
+    return "<calling>" if calling else _by_role(value)
+
+
 Message = Annotated[
     Annotated[UserMessage, Tag("<user>")]
     | Annotated[OtherMessage, Tag("<other>")]
+    | Annotated[CallingMessage, Tag("<calling>")]
+    | Annotated[ToolMessage, Tag("<tool>")]
     | Annotated[Any, BeforeValidator(_refuse_role), Tag("<refused>")],
-    Discriminator(_by("role", _ROLE_TAGS)),
+    Discriminator(_kind),
 ]

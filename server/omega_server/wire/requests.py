@@ -4,15 +4,18 @@ Types are strict: true is no number and "7" neither. Limits that only the live c
 `chat`, with the same codes.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
 from omega_server.wire.errors import bad_request
 from omega_server.wire.faults import first_fault
-from omega_server.wire.messages import UNSUPPORTED_IN_MESSAGES, Message
+from omega_server.wire.formats import ResponseFormat, TextFormat
+from omega_server.wire.messages import UNSUPPORTED_IN_MESSAGES, CallingMessage, Message, ToolMessage
 from omega_server.wire.strict import Strict
+from omega_server.wire.tools import AllowedChoice, NamedTool, Tool, ToolChoice
 from omega_server.wire.unsupported import ALREADY_SO, UNSUPPORTED
 
 MAX_STOP = 1024
@@ -32,19 +35,6 @@ class StreamOptions(Strict):
 
     include_usage: bool | None = None
     include_obfuscation: Annotated[bool, BeforeValidator(_refuse_true)] | None = None
-
-
-class ResponseFormat(Strict):
-    """Plain text is the only format so far."""
-
-    type: Literal["text"]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("type") in ("json_object", "json_schema"):
-            raise PydanticCustomError("unsupported_parameter", "only the format text is supported")
-        return value
 
 
 def _as_list(value: Any) -> Any:
@@ -81,9 +71,13 @@ class ChatRequest(Strict):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
+    safety_identifier: Annotated[str, Field(max_length=512)] | None = None
     metadata: (
         Annotated[
             dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
@@ -161,13 +155,11 @@ def _refuse_unsupported(value: dict[str, Any]) -> None:
     messages = value.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else ()):
         if isinstance(message, dict):
+            for name in ("tool_calls", "tool_call_id"):
+                if name in message and message[name] in (None, []):
+                    del message[name]
             for name in UNSUPPORTED_IN_MESSAGES & message.keys():
-                if message.pop(name) is not None and message.get("role") in (
-                    "user",
-                    "system",
-                    "developer",
-                    "assistant",
-                ):
+                if message.pop(name) not in (None, []):
                     param = f"messages[{index}].{name}"
                     raise bad_request("unsupported_parameter", f"{param} is not supported.", param)
 
@@ -193,3 +185,56 @@ def _check_together(request: ChatRequest) -> None:
             raise bad_request("invalid_value", message, "logit_bias")
     if len(request.logit_bias or {}) > 300:
         raise bad_request("invalid_value", "logit_bias may name at most 300 tokens.", "logit_bias")
+    _check_tools(request)
+    _check_calls(request)
+
+
+def _check_tools(request: ChatRequest) -> None:
+    tools = request.tools or []
+    names = [tool.function.name for tool in tools]
+    if len(set(names)) < len(names):
+        raise bad_request("invalid_value", "Two tools have the same name.", "tools")
+    for index, tool in enumerate(tools):
+        # Templates write names of properties as they are, and this is how control tokens begin.
+        if any("<" in name for name in _names(tool.function.parameters)):
+            param = f"tools[{index}].function.parameters"
+            raise bad_request("invalid_value", f"{param}: no name in it may have the letter <.", param)
+    choice = request.tool_choice
+    if isinstance(choice, NamedTool):
+        wanted = [choice.function.name]
+    elif isinstance(choice, AllowedChoice):
+        wanted = [tool.function.name for tool in choice.allowed_tools.tools]
+    else:
+        wanted = []
+    if choice not in (None, "none", "auto") and not tools:
+        raise bad_request("invalid_value", "tool_choice needs tools.", "tool_choice")
+    if not set(wanted) <= set(names):
+        raise bad_request("invalid_value", "tool_choice names a tool that is not among the tools.", "tool_choice")
+    formed = request.response_format is not None and not isinstance(request.response_format, TextFormat)
+    if request.ignore_eos and (formed or (tools and choice != "none")):
+        raise bad_request(
+            "invalid_value", "ignore_eos cannot go with tools or JSON: such an answer has an end.", "ignore_eos"
+        )
+
+
+def _check_calls(request: ChatRequest) -> None:
+    """What came of a call stands after the call."""
+    called: set[str] = set()
+    for index, said in enumerate(request.messages):
+        if isinstance(said, CallingMessage):
+            called = {call.id for call in said.tool_calls}
+        elif isinstance(said, ToolMessage):
+            if said.tool_call_id not in called:
+                text = "A message of role tool answers a call of the last message with tool_calls, each once."
+                raise bad_request("invalid_value", text, f"messages[{index}].tool_call_id")
+            called.remove(said.tool_call_id)
+        else:
+            called = set()
+
+
+def _names(schema: Any) -> Iterator[str]:
+    """The names of all members, however deep. JSON of a request is not deep."""
+    if isinstance(schema, dict):
+        yield from schema
+    for child in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _names(child)

@@ -40,11 +40,18 @@ class Usage:
         }
 
 
-def choice(index: int, text: str, finish_reason: str, logprobs: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
+def choice(
+    index: int,
+    text: str | None,
+    finish_reason: str,
+    logprobs: Sequence[dict[str, Any]] | None,
+    tool_calls: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
     """One complete choice."""
+    message = {"role": "assistant", "content": text, "refusal": None}
     return {
         "index": index,
-        "message": {"role": "assistant", "content": text, "refusal": None},
+        "message": message | ({"tool_calls": list(tool_calls)} if tool_calls else {}),
         "logprobs": None if logprobs is None else {"content": logprobs, "refusal": None},
         "finish_reason": finish_reason,
     }
@@ -89,6 +96,11 @@ def piece(
         "logprobs": {"content": logprobs, "refusal": None} if logprobs else None,
         "finish_reason": finish_reason,
     }
+
+
+def tool_call(number: str, name: str, arguments: str) -> dict[str, Any]:
+    """A call of a function, under an id for the answer to it."""
+    return {"id": number, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def logprob(token: str, data: bytes, value: float, top: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -44,12 +44,28 @@ class Logprobs(BaseModel):
     refusal: None
 
 
+class Called(BaseModel):
+    """What is called, and with which arguments."""
+
+    name: str
+    arguments: str = Field(description="JSON.")
+
+
+class ToolCall(BaseModel):
+    """A call of a tool."""
+
+    id: str = Field(description="For the message of role tool that answers it.")
+    type: Literal["function"]
+    function: Called
+
+
 class Message(BaseModel):
     """What the model says."""
 
     role: Literal["assistant"]
     content: str | None
     refusal: None
+    tool_calls: list[ToolCall] | None = None
 
 
 class Choice(BaseModel):
@@ -58,7 +74,7 @@ class Choice(BaseModel):
     index: int
     message: Message
     logprobs: Logprobs | None
-    finish_reason: str = Field(description="stop, length, or what else ended it.")
+    finish_reason: Literal["stop", "length", "tool_calls"]
 
 
 class PromptDetails(BaseModel):
@@ -88,11 +104,28 @@ class Completion(BaseModel):
     usage: Usage
 
 
+class CalledPiece(BaseModel):
+    """The name comes first, then the arguments in pieces."""
+
+    name: str | None = None
+    arguments: str
+
+
+class ToolCallPiece(BaseModel):
+    """What a call of a tool gained. Only the first piece has an id, a type and a name."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: CalledPiece
+
+
 class Delta(BaseModel):
     """What a choice gained."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[ToolCallPiece] | None = None
 
 
 class Piece(BaseModel):

@@ -5,9 +5,6 @@ from typing import Any
 
 UNSUPPORTED = frozenset(
     [
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
         "functions",
         "function_call",
         "modalities",
@@ -22,7 +19,6 @@ UNSUPPORTED = frozenset(
         "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
-        "safety_identifier",
         "moderation",
         "best_of",
         "use_beam_search",
@@ -86,6 +82,7 @@ ALREADY_SO: Mapping[str, tuple[Any, ...]] = {
     "include_stop_str_in_output": (False,),
     "modalities": (["text"],),
     "num_beams": (1,),
+    "reasoning_effort": ("none",),
     "service_tier": ("auto", "default"),
     "skip_special_tokens": (True,),
     "store": (False,),
