@@ -4,16 +4,27 @@ Importing torch and transformers takes seconds and hundreds of megabytes. So it 
 server, which has a single thread and touches no GPU; each process that needs them is forked from it, has them at once, and
 shares their memory with the others. Who asks for such a process names what it runs, and never imports that.
 
-multiprocessing's fork server does the work. It ends when the process that uses it and all that were forked have ended.
+multiprocessing's fork server does the work. It ends when the process that uses it and all that were forked have ended. One
+that is stopped or hangs is noticed when somebody waits for it, and ended: it costs what its death would cost.
 """
 
 import atexit
+import contextlib
 import importlib
+import logging
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
 from multiprocessing import connection, forkserver, get_context
+from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
+
+HANG_SECONDS = 10.0
+"""For which a fork server may do nothing though it is waited for."""
 
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["omega_server.preload"])
@@ -62,7 +73,7 @@ class Forked:
             OSError: there is no room for another process, or the fork server ended.
         """
         try:
-            with _LOCK:
+            with _LOCK, _watched():
                 self._process.start()
         except EOFError as error:
             raise OSError("the fork server ended") from error
@@ -91,10 +102,64 @@ class Forked:
         """Wait for its end. Its exit code, or None if it never started."""
         if self.pid is None:
             return None
-        connection.wait([self._process.sentinel])
+        while not connection.wait([self._process.sentinel], HANG_SECONDS):
+            if _state(self.pid) in (None, "Z"):  # it has ended, and the fork server should have told that
+                _end_fork_server()
         with _LOCK:
             self._process.join()
             return self._process.exitcode
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+    """Meanwhile, end the fork server if it does nothing: whoever waits for it sees its pipe close."""
+    over = threading.Event()
+    threading.Thread(target=_watch, args=(over,), name="fork-server", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _watch(over: threading.Event) -> None:
+    before = None
+    while not over.wait(HANG_SECONDS):
+        pid = _fork_server()
+        now = (pid, _ticks(pid))
+        # One that imports, or reads from a slow disk, is at work.
+        if now == before and _state(pid) != "D":
+            _end_fork_server()
+        before = now
+
+
+def _end_fork_server() -> None:
+    pid = _fork_server()
+    if pid is not None and _state(pid) is not None:
+        logger.error("the fork server does nothing; ending it, and the next one who needs it starts another")
+        os.kill(pid, signal.SIGKILL)
+
+
+def _fork_server() -> int | None:
+    """Its process id. multiprocessing tells nobody."""
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return pid
+
+
+def _state(pid: int | None) -> str | None:
+    """The letter that Linux has for what a process does; None if there is none."""
+    return fields[0] if (fields := _fields(pid)) else None
+
+
+def _ticks(pid: int | None) -> int | None:
+    """Processor time of a process."""
+    return sum(map(int, fields[11:13])) if (fields := _fields(pid)) else None
+
+
+def _fields(pid: int | None) -> list[str]:
+    """Of /proc/PID/stat, from the third on: the second may have anything in it."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
 
 
 def _run(module: str, *arguments: Any) -> None:
