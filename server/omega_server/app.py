@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from omega_server import logs, playground
+from omega_server import logs, playground, websocket
 from omega_server.incoming import Incoming
 from omega_server.routes import ClientGone, Json, router
 from omega_server.serving import Serving
@@ -67,6 +67,9 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
+        if scope["type"] == "websocket":
+            await websocket.Connection(self._serving, scope, receive, send).serve()
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -16,6 +16,7 @@ from omega_server.http_protocol import BoundedHttp
 from omega_server.model.checkpoint import ModelError
 from omega_server.serving import Serving
 from omega_server.settings import Settings
+from omega_server.websocket import BoundedSocket
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +63,13 @@ async def _run(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         http=BoundedHttp,
-        ws="none",
+        ws=BoundedSocket,
+        ws_per_message_deflate=False,  # a small message must not become a large one
         lifespan="off",
         server_header=False,
         timeout_keep_alive=75,
     )
+    serving.live.subscribe(lambda _: setattr(config, "ws_max_size", serving.max_body))
     server = _Server(config)
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -40,6 +40,7 @@ class Serving:
         loader: fetches and decodes pictures.
         metrics: of all requests.
         started: seconds since 1970.
+        draining: set when no new requests are taken any more.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -47,12 +48,12 @@ class Serving:
         self.live = LiveConfig(settings.config_file, settings.overrides)
         self.live.subscribe(lambda config: set_level(config.log_level))
         self.keys = Keyring(settings.api_keys_dir, settings.api_key)
-        self.loader = Loader()
         self.metrics = Metrics(self.engines)
+        self.loader = Loader(self.metrics)
         self.started = int(time.time())
         self._prompts: PromptBuilder | None = None
         self._router: Router | None = None
-        self._draining = False
+        self.draining = asyncio.Event()
         self._drain_ends = 0.0
         self._active = 0
         self._idle = asyncio.Event()
@@ -79,7 +80,7 @@ class Serving:
 
     async def drain(self) -> None:
         """Take no new work, and wait for what is running, `drain_seconds` at most."""
-        self._draining = True
+        self.draining.set()
         self._drain_ends = time.monotonic() + self.settings.drain_seconds
         logger.info("stopping: %d request(s) are being answered", self._active)
         try:
@@ -103,7 +104,7 @@ class Serving:
     @property
     def state(self) -> Literal["loading", "ready", "draining"]:
         """Whether requests are taken now."""
-        if self._draining:
+        if self.draining.is_set():
             return "draining"
         return "ready" if self._prompts is not None and self._router is not None and self._router.ready else "loading"
 

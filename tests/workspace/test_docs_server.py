@@ -48,6 +48,7 @@ def test_live_settings_name_their_field(rows: Rows) -> None:
 
 def test_paths(rows: Rows) -> None:
     """Each path of the application, its method, and whether it asks for a key."""
+    from omega_server import websocket
     from omega_server.app import OPEN
     from omega_server.routes import router
 
@@ -57,6 +58,7 @@ def test_paths(rows: Rows) -> None:
         for route in router.routes
         for method in route.methods - {"HEAD"}
     }
+    routes.add((websocket.PATH, "WebSocket", "yes"))
     assert {tuple(row[:3]) for row in rows(PAGE) if row[0].startswith("/")} == routes
 
 

@@ -2,16 +2,20 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 from omega_schema.resource import Images, Video
 from omega_server.media.clip import Choice, Clip, VideoDefaults, VideoLimits
 from omega_server.media.decode import Limits
 from omega_server.media.errors import MediaError
-from omega_server.media.fetch import a_picture, a_video, fetch
+from omega_server.media.fetch import Encoded, a_picture, a_video, fetch
 from omega_server.media.picture import Bounds, Picture
 from omega_server.media.pool import DecodePool
+
+T = TypeVar("T")
 
 LOW_DETAIL = 512
 """Longer side of a picture of detail "low", in pixels, as OpenAI has it."""
@@ -84,10 +88,21 @@ class VideoSource:
         )
 
 
+class Times(Protocol):
+    """What is told how long things took, in seconds."""
+
+    def downloaded(self, seconds: float, size: int) -> None:
+        """A file of `size` bytes was fetched from its address."""
+
+    def decoded(self, seconds: float) -> None:
+        """A picture or video was decoded, with the wait for a decoding process."""
+
+
 class Loader:
     """Turns sources into pictures and clips."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: Times) -> None:
+        self._times = times
         self._pool = DecodePool(min(4, os.cpu_count() or 1))
 
     async def load(
@@ -130,10 +145,23 @@ class Loader:
 
     async def _picture(self, source: Source, images: Images) -> Picture:
         limits = Limits(images.max_pixels, source.max_size(images), images.max_bytes.bytes)
-        encoded = await fetch(source.address, a_picture(images), bare=source.bare)
-        return replace(await self._pool.decode(encoded, limits), bounds=source.bounds(images))
+        encoded = await self._fetched(fetch(source.address, a_picture(images), bare=source.bare))
+        return replace(await self._decoded(self._pool.decode(encoded, limits)), bounds=source.bounds(images))
 
     async def _clip(self, source: VideoSource, images: Images, video: Video, defaults: VideoDefaults) -> Clip:
-        encoded = await fetch(source.address, a_video(video, images), bare=False)
+        encoded = await self._fetched(fetch(source.address, a_video(video, images), bare=False))
         limits = VideoLimits(video.max_bytes.bytes, video.max_seconds)
-        return await self._pool.clip(encoded, limits, source.choice(video, images, defaults))
+        return await self._decoded(self._pool.clip(encoded, limits, source.choice(video, images, defaults)))
+
+    async def _fetched(self, file: Awaitable[Encoded]) -> Encoded:
+        began = time.monotonic()
+        encoded = await file
+        if not encoded.base64:  # else it came with the request
+            self._times.downloaded(time.monotonic() - began, len(encoded.data))
+        return encoded
+
+    async def _decoded(self, seen: Awaitable[T]) -> T:
+        began = time.monotonic()
+        result = await seen
+        self._times.decoded(time.monotonic() - began)
+        return result

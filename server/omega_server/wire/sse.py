@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from omega_server.wire.errors import INTERNAL, problem_of
+
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 """A comment, which says nothing to the client, but tells it and whoever stands between that somebody is there."""
@@ -17,11 +19,19 @@ def event(data: dict[str, Any]) -> bytes:
 
 
 async def events(chunks: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerator[bytes, None]:
-    """An answer's chunks as events; an answer that ended with an error has no last word."""
-    failed = False
+    """An answer's chunks as events. One that cannot be completed says so instead of the last word.
+
+    Raises:
+        Exception: what nobody foresaw, after it was told.
+    """
     async with aclosing(chunks):
-        async for chunk in chunks:
-            failed = "error" in chunk
-            yield event(chunk)
-    if not failed:
-        yield DONE
+        try:
+            async for chunk in chunks:
+                yield event(chunk)
+        except Exception as error:
+            problem = problem_of(error)
+            yield event((problem or INTERNAL).body())
+            if problem is None:
+                raise
+            return
+    yield DONE

@@ -100,7 +100,7 @@ async def test_an_answer_that_is_refused_late() -> None:
     engine = Engine(QueueFull("no"), words="")
     chunks = await opened(engine, patience=0.01)
     engine.go.set()
-    bodies = [chunk async for chunk in chunks]
+    bodies = [json.loads(event.decode().removeprefix("data: ")) async for event in sse.events(chunks)]
     assert [("error" in body) for body in bodies] == [False, True]
     assert bodies[-1]["error"]["code"] == "rate_limit_exceeded"
 

@@ -19,6 +19,7 @@ from omega_server.media.fetch import Encoded
 from omega_server.media.loader import Loader, Source, VideoSource
 from omega_server.media.picture import Picture
 from omega_server.media.pool import DecodePool
+from omega_server.metrics import Metrics
 
 LIMITS = Limits(1_000_000, 1024, 1 << 20)
 # 2 x 1 pixels: red and green.
@@ -112,10 +113,13 @@ async def test_light() -> None:
 
 async def test_loader_keeps_order_and_place() -> None:
     """Pictures come back in the order of the request, and a fault says where it stands."""
-    loader = Loader()
+    metrics = Metrics(lambda: ())
+    loader = Loader(metrics)
     good = Source("data:image/bmp;base64," + PPM, "messages[0].content[0]", low_detail=False, bare=False)
     bad = Source("data:image/png;base64,AAAA", "messages[0].content[1]", low_detail=False, bare=False)
     assert len(await loader.load([good, good], *POLICY)) == 2
+    assert metrics.registry.get_sample_value("omega_mm_media_decode_latency_seconds_count") == 2
+    assert metrics.registry.get_sample_value("omega_mm_media_download_latency_seconds_count") == 0
     assert await loader.load([], *POLICY) == []
     with pytest.raises(MediaError) as caught:
         await loader.load([good, bad, good], *POLICY)
@@ -155,7 +159,7 @@ async def test_a_video_that_takes_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_loader_mixes_pictures_and_videos() -> None:
     """Pictures and videos come in the order of the request; each limit has its place in what was asked."""
-    loader = Loader()
+    loader = Loader(Metrics(lambda: ()))
     picture = Source(f"data:image/bmp;base64,{PPM}", "messages[0].content[0]", low_detail=False, bare=False)
     film_uri = f"data:video/mp4;base64,{base64.b64encode(film(30, rate=10)).decode()}"
     first, second = VideoSource(film_uri, "a", count=3), VideoSource(film_uri, "b", max_frames=5, fps=10.0)
