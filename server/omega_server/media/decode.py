@@ -7,6 +7,7 @@ result is what a person sees: turned as EXIF says, transparency on white, first 
 import binascii
 import io
 import struct
+import warnings
 from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
@@ -32,8 +33,6 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """Markers of a JPEG after which its size stands."""
 MAX_RATIO = 200
 """Longer side by shorter side; beyond it the model's own preprocessing gives up."""
-
-Image.MAX_IMAGE_PIXELS = None  # we check ourselves; Pillow would only warn
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def decode(data: bytes, limits: Limits, *, base64: bool = False) -> Picture:
         raise MediaError("empty_image_file", "The picture is empty.")
     if len(data) > limits.max_bytes:
         raise MediaError("image_file_too_large", f"The picture's file is larger than {limits.max_bytes} bytes.")
-    image = _open(data)
+    image = _open(data, limits)
     _check_size(image.size, limits)
     try:
         image.load()
@@ -89,12 +88,18 @@ def _unbase64(text: bytes) -> bytes:
         raise MediaError("invalid_base64_image", "The picture is not base64 (padded, without line breaks).") from error
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, limits: Limits) -> Image.Image:
     known = _known(data)
     if 0 in _announced(data, known):
         raise _too_small()
+    # Pillow takes memory for some frames before it lets us look at their size, such as a GIF's that is wiped afterwards.
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(limits) from error
     except UnidentifiedImageError as error:
         if known:
             raise MediaError("image_parse_error", f"The {known} file is damaged.") from error
@@ -136,11 +141,15 @@ def _too_small() -> MediaError:
     return MediaError("image_too_small", "The picture has no pixels.")
 
 
+def _too_large(limits: Limits) -> MediaError:
+    return MediaError("image_too_large", f"The picture has more than {limits.max_pixels} pixels.")
+
+
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
     if min(size) < 1:
         raise _too_small()
     if size[0] * size[1] > limits.max_pixels:
-        raise MediaError("image_too_large", f"The picture has more than {limits.max_pixels} pixels.")
+        raise _too_large(limits)
     if max(size) > MAX_RATIO * min(size):
         raise MediaError("invalid_image", f"The picture's sides differ by more than {MAX_RATIO} to 1.")
 

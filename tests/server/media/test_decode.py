@@ -2,7 +2,10 @@
 
 import base64
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from typing import Any
 
@@ -290,3 +293,21 @@ def test_nothing_around_a_frame() -> None:
     picture = decode(small_frame(), LIMITS)
     assert (picture.width, picture.height) == (16, 16)
     assert pixel(picture, 12, 8) in (WHITE, pixel(picture, 2, 8))
+
+
+def test_a_frame_is_measured_before_room_is_made_for_it() -> None:
+    """A GIF of 78 bytes whose first frame of 4 gigapixels is to be wiped afterwards costs no memory (found by fuzzing)."""
+    screen = b"GIF89a" + struct.pack("<HHBBB", 16, 16, 0, 0, 0)
+    wiped = b"!\xf9\x04" + struct.pack("<BHBB", 2 << 2, 0, 0, 0)
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\x08\x00;"
+    script = (
+        "import resource, sys; from omega_server.media import decode; from omega_server.media.errors import MediaError\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+        "try: decode.decode(sys.stdin.buffer.read(), decode.Limits(1 << 20, 512, 1 << 20))\n"
+        "except MediaError as error: print(error.code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=screen + wiped + frame, env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.decode().strip() == "image_too_large"
