@@ -9,16 +9,29 @@ from typing import Any, TypeVar
 
 from omega_schema.resource import Generation
 from omega_schema.server_config import ServerConfig
-from omega_server.completion import Completion, Delta, TokenLogprob, encode_plain
+from omega_server.completion import Completion, Delta, encode_plain
 from omega_server.engine.request import Sampling
+from omega_server.form import described, grammar_of, tools_of
 from omega_server.keys import tenant
 from omega_server.media.loader import Source, VideoSource
 from omega_server.prompt.builder import Built
-from omega_server.prompt.messages import Shown, Turn
+from omega_server.prompt.messages import Call, Shown, Tools, Turn
 from omega_server.serving import Serving
+from omega_server.telling import Telling
 from omega_server.wire import responses
 from omega_server.wire.errors import ApiError, Problem, bad_request
-from omega_server.wire.messages import AudioPart, ImagePart, ImageUrlPart, TextPart, UserPart, VideoPart, VideoUrlPart
+from omega_server.wire.messages import (
+    AudioPart,
+    CallingMessage,
+    ImagePart,
+    ImageUrlPart,
+    Message,
+    TextPart,
+    ToolMessage,
+    UserPart,
+    VideoPart,
+    VideoUrlPart,
+)
 from omega_server.wire.requests import ChatRequest, TokenizeRequest
 
 logger = logging.getLogger(__name__)
@@ -37,6 +50,7 @@ class Job:
     turns: Sequence[Turn]
     built: Built
     samplings: Sequence[Sampling]
+    tools: Tools = ()
 
 
 async def prepare(serving: Serving, request: ChatRequest) -> Job:
@@ -49,19 +63,27 @@ async def prepare(serving: Serving, request: ChatRequest) -> Job:
     """
     config, prompts = serving.live.current, serving.prompts
     check(request, config, serving.settings.boot.model_name, prompts.vocabulary)
+    if not prompts.tools:
+        _check_no_tools(request, serving.settings.boot.model_name)
+    grammar = await grammar_of(request)
+    tools = described(tools_of(request))
     asker = tenant.get()
-    shown = await serving.loader.load(_sources(request), config.images, config.video, prompts.video)
+    shown = await serving.loader.load(_sources(request), config.images, config.video, prompts.video, asker)
     turns = _turns(request, shown)
-    built = await prompts.build(turns, asker)
+    built = await prompts.build(turns, asker, tools)
     room = prompts.max_length - len(built.prompt.token_ids)
-    named = {"user": request.user, "metadata": request.metadata}
+    named = {
+        "user": request.user,
+        "safety_identifier": request.safety_identifier,
+        "metadata": request.metadata,
+    }
     fields = {
         "prompt_tokens": len(built.prompt.token_ids),
         "image_tokens": sum(built.image_tokens),
         "video_tokens": sum(built.video_tokens),
     }
     logger.info("prompt", extra={"fields": fields | {name: value for name, value in named.items() if value}})
-    return Job(request, turns, built, samplings(request, config.generation, room))
+    return Job(request, turns, built, samplings(request, config.generation, room, grammar), tools)
 
 
 def check(request: ChatRequest, config: ServerConfig, model: str, vocabulary: int) -> None:
@@ -101,13 +123,16 @@ def check(request: ChatRequest, config: ServerConfig, model: str, vocabulary: in
             raise bad_request("integer_above_max_value", message, source.param)
 
 
-def samplings(request: ChatRequest, generation: Generation, room: int) -> tuple[Sampling, ...]:
+def samplings(
+    request: ChatRequest, generation: Generation, room: int, grammar: str | None = None
+) -> tuple[Sampling, ...]:
     """How each choice is sampled.
 
     Args:
         request: what was asked.
         generation: the defaults.
         room: tokens that the context has left for the answer.
+        grammar: of the answer.
 
     Raises:
         ApiError: the answer that was asked for does not fit.
@@ -136,6 +161,7 @@ def samplings(request: ChatRequest, generation: Generation, room: int) -> tuple[
         ignore_eos=bool(request.ignore_eos),
         logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        grammar=grammar,
     )
     return tuple(replace(common, seed=_seed(request.seed, index)) for index in range(request.n or 1))
 
@@ -175,16 +201,12 @@ async def answer(serving: Serving, job: Job) -> dict[str, Any]:
         EngineError: the engine refused or failed.
     """
     completion = _completion(serving, job)
-    texts = [""] * len(job.samplings)
-    finishes = [""] * len(job.samplings)
-    logprobs: list[list[dict[str, Any]]] = [[] for _ in job.samplings]
+    tellings = _tellings(job)
     async with aclosing(completion.deltas()) as deltas:
         async for delta in deltas:
-            texts[delta.choice] += delta.text
-            finishes[delta.choice] = delta.finish_reason or ""
-            logprobs[delta.choice] += map(_logprob, delta.logprobs)
-    shown = logprobs if job.request.logprobs else [None] * len(texts)
-    choices = [responses.choice(index, *parts) for index, parts in enumerate(zip(texts, finishes, shown, strict=True))]
+            tellings[delta.choice].add(delta.choice, delta)
+    with_logprobs = bool(job.request.logprobs)
+    choices = [telling.choice(index, with_logprobs=with_logprobs) for index, telling in enumerate(tellings)]
     return responses.completion(_head(serving), choices, _usage(job, completion))
 
 
@@ -218,6 +240,7 @@ async def _chunks(
     rest: AsyncGenerator[Delta, None],
 ) -> AsyncGenerator[dict[str, Any], None]:
     with_usage = job.request.stream_options is not None and bool(job.request.stream_options.include_usage)
+    tellings = _tellings(job)
 
     def chunk(choice: dict[str, Any]) -> dict[str, Any]:
         return responses.chunk(head, [choice], with_usage=with_usage)
@@ -226,9 +249,8 @@ async def _chunks(
         for index in range(len(job.samplings)):
             yield chunk(responses.piece(index, {"role": "assistant", "content": ""}))
         async for delta in _chain(first, rest):
-            words = {"content": delta.text} if delta.text else {}
-            logprobs = [_logprob(item) for item in delta.logprobs]
-            yield chunk(responses.piece(delta.choice, words, delta.finish_reason, logprobs))
+            for choice in tellings[delta.choice].add(delta.choice, delta):
+                yield chunk(choice)
     finally:
         await _drop(first, rest)
     if with_usage:
@@ -272,9 +294,8 @@ def _usage(job: Job, completion: Completion) -> responses.Usage:
     )
 
 
-def _logprob(item: TokenLogprob) -> dict[str, Any]:
-    top = [responses.logprob(other.token, other.bytes, other.logprob) for other in item.top]
-    return responses.logprob(item.token, item.bytes, item.logprob, top)
+def _tellings(job: Job) -> list[Telling]:
+    return [Telling(with_calls=bool(job.tools)) for _ in job.samplings]
 
 
 def _parts(request: ChatRequest) -> Iterator[tuple[str, UserPart]]:
@@ -303,14 +324,46 @@ def _turns(request: ChatRequest, shown: Sequence[Shown]) -> list[Turn]:
         Turn(
             message.role,
             tuple(part.text if isinstance(part, TextPart) else next(remaining) for part in message.content),
+            _called(message),
         )
-        for message in request.messages
+        for message in _in_order_of_calls(request.messages)
     ]
+
+
+def _called(message: Message) -> tuple[Call, ...]:
+    calls = message.tool_calls if isinstance(message, CallingMessage) else ()
+    return tuple(Call(call.function.name, call.function.arguments) for call in calls)
+
+
+def _in_order_of_calls(messages: Sequence[Message]) -> list[Message]:
+    """The same messages, with what came of several calls in the order of the calls: templates write no ids."""
+    places: dict[str, int] = {}
+    keys = []
+    last = 0
+    for index, message in enumerate(messages):
+        if isinstance(message, ToolMessage):
+            keys.append((last, 1 + places[message.tool_call_id]))
+            continue
+        last = index
+        keys.append((last, 0))
+        if isinstance(message, CallingMessage):
+            places = {call.id: place for place, call in enumerate(message.tool_calls)}
+    return [message for _, message in sorted(zip(keys, messages, strict=True), key=lambda item: item[0])]
 
 
 def _seed(seed: int | None, index: int) -> int | None:
     """Each choice has its own random numbers; the first has those of a request for one."""
     return None if seed is None else (seed + index * 0x9E3779B97F4A7C15 + 2**63) % 2**64 - 2**63
+
+
+def _check_no_tools(request: ChatRequest, model: str) -> None:
+    """Refuse what the chat template cannot write."""
+    lacks = f"the chat template of the model {model} has no tools."
+    if request.tools is not None:
+        raise bad_request("unsupported_parameter", f"tools: {lacks}", "tools")
+    for index, message in enumerate(request.messages):
+        if isinstance(message, CallingMessage | ToolMessage):
+            raise bad_request("unsupported_parameter", f"messages[{index}]: {lacks}", f"messages[{index}]")
 
 
 def _check_model(asked: str | None, model: str) -> None:
