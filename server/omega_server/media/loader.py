@@ -1,17 +1,25 @@
-"""The pictures and videos of one request, fetched and decoded: pictures side by side, videos one after the other."""
+"""The pictures and videos of one request, fetched and decoded: pictures side by side, videos one after the other.
+
+Downloads are kept as HTTP permits, and decoded pictures by what their files hold, each for the tenant who sent them: the second
+turn about a picture decodes nothing.
+"""
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from cachetools import LRUCache
+
 from omega_schema.resource import Images, Video
 from omega_server.media.clip import Choice, Clip, VideoDefaults, VideoLimits
 from omega_server.media.decode import Limits
+from omega_server.media.downloads import Downloads
 from omega_server.media.errors import MediaError
-from omega_server.media.fetch import Encoded, a_picture, a_video, fetch
+from omega_server.media.fetch import Encoded, Memory, a_picture, a_video, fetch
 from omega_server.media.picture import Bounds, Picture
 from omega_server.media.pool import DecodePool
 
@@ -19,6 +27,8 @@ T = TypeVar("T")
 
 LOW_DETAIL = 512
 """Longer side of a picture of detail "low", in pixels, as OpenAI has it."""
+DECODED_BYTES = 64 << 20
+"""Bytes of decoded pictures that are kept."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +114,16 @@ class Loader:
     def __init__(self, times: Times) -> None:
         self._times = times
         self._pool = DecodePool(min(4, os.cpu_count() or 1))
+        self._downloads = Downloads()
+        self._kept: LRUCache[bytes, Picture] = LRUCache(DECODED_BYTES, getsizeof=lambda picture: len(picture.rgb))
 
     async def load(
-        self, sources: Sequence[Source | VideoSource], images: Images, video: Video, defaults: VideoDefaults
+        self,
+        sources: Sequence[Source | VideoSource],
+        images: Images,
+        video: Video,
+        defaults: VideoDefaults,
+        tenant: bytes = b"",
     ) -> list[Picture | Clip]:
         """All pictures and videos of a request, in its order.
 
@@ -115,18 +132,20 @@ class Loader:
             images: limits and policy.
             video: limits.
             defaults: how the checkpoint treats videos.
+            tenant: who asks. What is kept for one is never found by another.
 
         Raises:
             MediaError: of the first that failed; the others are given up.
         """
+        memory = Memory(self._downloads, tenant)
         one = asyncio.Lock()  # videos are large: their files are not all in memory at once
 
         async def load(source: Source | VideoSource) -> Picture | Clip:
             try:
                 if isinstance(source, Source):
-                    return await self._picture(source, images)
+                    return await self._picture(source, images, memory)
                 async with one:
-                    return await self._clip(source, images, video, defaults)
+                    return await self._clip(source, images, video, defaults, memory)
             except MediaError as error:
                 error.param = source.param
                 raise
@@ -143,13 +162,21 @@ class Loader:
         """End the decoding processes."""
         await self._pool.close()
 
-    async def _picture(self, source: Source, images: Images) -> Picture:
+    async def _picture(self, source: Source, images: Images, memory: Memory) -> Picture:
         limits = Limits(images.max_pixels, source.max_size(images), images.max_bytes.bytes)
-        encoded = await self._fetched(fetch(source.address, a_picture(images), bare=source.bare))
-        return replace(await self._decoded(self._pool.decode(encoded, limits)), bounds=source.bounds(images))
+        encoded = await self._fetched(fetch(source.address, a_picture(images), memory, bare=source.bare))
+        key = await asyncio.to_thread(_key, encoded, limits, memory.tenant)
+        picture = self._kept.get(key)
+        if picture is None:
+            picture = await self._decoded(self._pool.decode(encoded, limits))
+            if len(picture.rgb) <= self._kept.maxsize:
+                self._kept[key] = picture
+        return replace(picture, bounds=source.bounds(images))
 
-    async def _clip(self, source: VideoSource, images: Images, video: Video, defaults: VideoDefaults) -> Clip:
-        encoded = await self._fetched(fetch(source.address, a_video(video, images), bare=False))
+    async def _clip(
+        self, source: VideoSource, images: Images, video: Video, defaults: VideoDefaults, memory: Memory
+    ) -> Clip:
+        encoded = await self._fetched(fetch(source.address, a_video(video, images), memory, bare=False))
         limits = VideoLimits(video.max_bytes.bytes, video.max_seconds)
         return await self._decoded(self._pool.clip(encoded, limits, source.choice(video, images, defaults)))
 
@@ -165,3 +192,12 @@ class Loader:
         result = await seen
         self._times.decoded(time.monotonic() - began)
         return result
+
+
+def _key(encoded: Encoded, limits: Limits, tenant: bytes) -> bytes:
+    """A hash of everything that a decoded picture depends on, and of who asks. 32 bytes."""
+    key = hashlib.sha256(f"{len(tenant)}|{encoded.base64}|{limits}|".encode())
+    key.update(tenant)
+    for piece in encoded.pieces:
+        key.update(piece)
+    return key.digest()
