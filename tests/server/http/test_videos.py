@@ -5,6 +5,7 @@ import io
 import random
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,9 @@ def test_frames_and_pixels(server: Configured) -> None:
         ({"type": "video", "video": "data:video/mp4;base64,"}, "empty_video_file", PART),
         ({"type": "video", "video": uri(b"#EXTM3U\nhttp://127.0.0.1/a.ts")}, "invalid_video_format", PART),
         ({"type": "video", "video": uri(film(20)[:2000])}, "video_parse_error", PART),
+        ({"type": "video", "video": uri(film(5, codec="mpeg2video"))}, "unsupported_video_codec", PART),
+        (video(film(20, rate=Fraction(1, 60))), "video_too_long", PART),
+        (video(film(4, size=(16, 4096))), "invalid_video", PART),
         (video(b"x", num_frames=769), "integer_above_max_value", f"{PART}.num_frames"),
         (video(b"x", max_frames=769), "integer_above_max_value", f"{PART}.max_frames"),
         (video(film(40, size=(512, 512)), fps=25, total_pixels=1 << 30), "context_length_exceeded", "messages"),

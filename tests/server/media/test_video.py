@@ -180,6 +180,14 @@ def test_other_codec() -> None:
     assert fault(film(5, container="mp4", codec="mpeg2video")) == "unsupported_video_codec"
 
 
+def test_frames_too_large(monkeypatch: pytest.MonkeyPatch, short: bytes) -> None:
+    """The size of a video's frames is bounded, as the container says it and as each frame says it."""
+    monkeypatch.setattr(video_module, "MAX_FRAME_PIXELS", 96 * 64 - 1)
+    assert fault(short) == "video_too_large"
+    monkeypatch.setattr(video_module, "_check_size", lambda *_: None)  # a container that lied
+    assert fault(short) == "video_parse_error"
+
+
 def test_sound_alone() -> None:
     """A file with sound and without pictures is no video."""
     file = io.BytesIO()
