@@ -39,3 +39,19 @@ def test_accepted() -> None:
     """Everything that JSON has comes through unchanged, up to the greatest depth."""
     assert parse(b'{"a": [1, 2.5, true, null, "\\u00e9"]}') == {"a": [1, 2.5, True, None, "é"]}
     parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH, 10_000])
+@pytest.mark.parametrize(
+    ("before", "code", "param"),
+    [
+        (b'{"messages": ["}", "response_format"], "tools": ', "invalid_json_schema", "tools"),
+        (b'{"n": 1, "response_format": ', "invalid_json_schema", "response_format"),
+        (b'{"tools": [{}], "x": "\\"tools", "messages": ', "invalid_json", None),
+    ],
+)
+def test_a_deep_schema_is_named(before: bytes, code: str, param: str | None, depth: int) -> None:
+    """What nests too deep inside a schema is the schema's fault, anywhere else the body's."""
+    with pytest.raises(ApiError) as caught:
+        parse(before + b'{"items": ' * depth + b"{}" + b"}" * (depth + 1))
+    assert (caught.value.problem.code, caught.value.problem.param) == (code, param)
