@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 LOW_DETAIL = 512
 """Longer side of a picture of detail "low", in pixels, as OpenAI has it."""
+VIDEOS = 8
+"""Videos that are fetched and decoded at once, of all requests: so many files of video.maxBytes are in memory at most."""
 DECODED_BYTES = 64 << 20
 """Bytes of decoded pictures that are kept."""
 
@@ -114,6 +116,7 @@ class Loader:
     def __init__(self, times: Times) -> None:
         self._times = times
         self._pool = DecodePool(min(4, os.cpu_count() or 1))
+        self._videos = asyncio.Semaphore(VIDEOS)
         self._downloads = Downloads()
         self._kept: LRUCache[bytes, Picture] = LRUCache(DECODED_BYTES, getsizeof=lambda picture: len(picture.rgb))
 
@@ -144,7 +147,7 @@ class Loader:
             try:
                 if isinstance(source, Source):
                     return await self._picture(source, images, memory)
-                async with one:
+                async with one, self._videos:
                     return await self._clip(source, images, video, defaults, memory)
             except MediaError as error:
                 error.param = source.param

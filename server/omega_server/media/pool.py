@@ -30,6 +30,7 @@ class DecodePool:
     def __init__(self, size: int) -> None:
         """A pool of at most `size` processes."""
         self._slots: asyncio.LifoQueue[Process | None] = asyncio.LifoQueue()
+        self._videos = asyncio.Semaphore(max(1, size // 2))  # a picture need not wait for videos alone
         self._processes: set[Process] = set()
         for _ in range(size):
             self._slots.put_nowait(None)
@@ -53,7 +54,8 @@ class DecodePool:
         """
         job = {"limits": asdict(limits), "choice": asdict(choice), "base64": encoded.base64}
         broken = MediaError("video_parse_error", "The video could not be decoded.")
-        answer, rgb = await self._do(job, encoded.pieces, VIDEO_SECONDS, broken)
+        async with self._videos:
+            answer, rgb = await self._do(job, encoded.pieces, VIDEO_SECONDS, broken)
         size, indices = (answer["width"], answer["height"]), tuple(answer["indices"])
         return Clip(*size, rgb, indices, answer["total"], answer["fps"], answer["exact"])
 

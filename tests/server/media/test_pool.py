@@ -181,3 +181,18 @@ async def test_loader_mixes_pictures_and_videos() -> None:
         await loader.load([VideoSource(film_uri.split(",")[1], "d")], *POLICY)
     assert caught.value.code == "invalid_video_url"
     await loader.close()
+
+
+async def test_videos_leave_room_for_pictures() -> None:
+    """However many videos come, a process is left for pictures."""
+    pool = DecodePool(2)
+    limits, choice = VideoLimits(1 << 20, 60), Choice(2.0, None, 4, 768, 1024)
+    await asyncio.gather(*(pool.decode(PICTURE, LIMITS) for _ in range(2)))
+    clip = Encoded(film(30), base64=False)
+    async with pool._videos:
+        waiting = [asyncio.create_task(pool.clip(clip, limits, choice)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert pool._slots.qsize() == 2
+        assert (await pool.decode(PICTURE, LIMITS)).rgb == EXPECTED
+    assert len({taken.rgb for taken in await asyncio.gather(*waiting)}) == 1
+    await pool.close()
