@@ -169,6 +169,10 @@ class _Engine:
         """Whether it may have a request."""
         return self.state == "ready" and not (request.on_trial and any(r.on_trial for r in self.requests.values()))
 
+    def cost(self, request: _Request) -> int:
+        """What it would have to compute of a request's prompt and answer so far, in tokens."""
+        return self.known.cost(request.outline) + len(request.answer)
+
     @property
     def outstanding(self) -> int:
         """What it has to do, in tokens."""
@@ -333,15 +337,19 @@ class Router:
         if not engines:
             self._held.append(request)
             return False
-        costs = [engine.known.cost(request.outline) + len(request.answer) for engine in engines]
+        costs = [engine.cost(request) for engine in engines]
         chosen = placement.choose([engine.outstanding for engine in engines], costs)
-        engine = engines[chosen]
+        self._give(request, engines[chosen], costs[chosen])
+        return True
+
+    def _give(self, request: _Request, engine: _Engine, cost: int) -> None:
+        """Give a request that no engine has to one, which has so many tokens to compute before it goes on."""
         media = request.prompt.media
         with_pixels = bool(media) and (request.with_pixels or not engine.known.has_seen(request.outline))
         engine.known.note(request.outline)
         request.id = next(self._ids)
         request.engine = engine
-        request.cost = costs[chosen]
+        request.cost = cost
         engine.requests[request.id] = request
         assert engine.process is not None
         engine.process.send(
@@ -356,7 +364,6 @@ class Router:
             ),
             request.prompt.pixels if with_pixels else None,
         )
-        return True
 
     def _release(self) -> None:
         """Dispatch what is held, as far as it may be; those on trial last, for they may have to wait for each other."""
@@ -395,7 +402,7 @@ class Router:
         )
 
     def _receive(self, engine: _Engine, message: Ready | Refused | Outputs) -> None:
-        engine.silent = 0.0
+        was_silent, engine.silent = engine.silent >= _SILENT_SECONDS, 0.0
         match message:
             case Outputs():
                 if message.load.newest > engine.load.newest:
@@ -406,6 +413,8 @@ class Router:
                     if request is not None:  # else it was dropped while this was on its way
                         engine.failures = 0
                         self._deliver(request, item)
+                if was_silent and engine.state == "ready":
+                    self._take_back(engine)
             case Ready():
                 logger.info("Engine %d is ready", engine.index)
                 engine.load = message.load
@@ -417,6 +426,7 @@ class Router:
                 if not engine.loaded.done():
                     engine.loaded.set_result(None)
                 self._release()
+                self._take_back(engine)
             case Refused():
                 if engine.loaded.done():
                     logger.error("Engine %d: %s", engine.index, message.message)
@@ -517,6 +527,19 @@ class Router:
             silent.process.send(Abort(request.id))
             self._withdraw(request)
             self._dispatch(request)
+
+    def _take_back(self, engine: _Engine) -> None:
+        """Give an engine that is back what waits in others, the oldest first, as long as it would be done sooner there."""
+        for other in self._engines:
+            if other is engine or other.process is None:
+                continue
+            for request in [r for r in other.requests.values() if r.id > other.load.newest and not r.on_trial]:
+                cost = engine.cost(request)
+                if engine.outstanding + cost >= other.outstanding - request.work + request.cost:
+                    break
+                other.process.send(Abort(request.id))
+                self._withdraw(request)
+                self._give(request, engine, cost)
 
     def _withdraw(self, request: _Request) -> None:
         """Take a request from its engine."""

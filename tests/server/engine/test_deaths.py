@@ -58,6 +58,11 @@ async def all_ready(router):
     await until(lambda: all(state.state == "ready" for state in router.snapshot()))
 
 
+async def all_free(router):
+    """Wait until no engine has anything to do, and nothing is held."""
+    await until(lambda: all((s.running, s.waiting, s.kv_blocks_used) == (0, 0, 0) for s in router.snapshot()))
+
+
 async def works(router, index):
     """Wait until an engine has something to do."""
     await until(lambda: router.snapshot()[index].running > 0)
@@ -92,7 +97,7 @@ async def test_twenty_kills_change_no_answer(two, dense_cases):
             assert sum(state.restarts for state in two.snapshot()) == count + 1
         ends.set()
     assert answered > KILLS
-    await until(lambda: all((s.running, s.waiting, s.kv_blocks_used) == (0, 0, 0) for s in two.snapshot()))
+    await all_free(two)
 
 
 async def test_a_request_that_kills_engines_ends_alone(two, dense_cases):
@@ -120,3 +125,29 @@ async def test_a_request_that_kills_engines_ends_alone(two, dense_cases):
     assert [await task for task in asked] == [case.expected for case in dense_cases]
     killer.cancel()
     assert sum(state.restarts for state in two.snapshot()) == 4
+
+
+async def test_an_engine_that_is_back_takes_what_waits_elsewhere(model_path):
+    """What a dead engine had waits behind another's work only until the dead one is up again."""
+    boot = BootConfig(
+        model_path=model_path, model_name="demo", device="cpu", dtype="float32", gpu_count=2, max_length=4096
+    )
+    router = Router(boot, Batching(max_batch_size=1))
+    await router.start()
+    try:
+        expected = await answer(router, TEXT, DRAWN)
+        endless = Sampling(4000, ignore_eos=True)
+        blocks = [router.generate(Prompt((30 + index, 31, 32)), endless) for index in range(2)]
+        for stream in blocks:
+            await anext(stream)
+        await until(lambda: [state.running for state in router.snapshot()] == [1, 1])
+        await kill(router, 0)
+        waiting = asyncio.create_task(answer(router, TEXT, DRAWN))
+        await until(lambda: router.snapshot()[1].waiting == 2)
+        await until(lambda: [state.running for state in router.snapshot()] == [1, 1])
+        for stream in blocks:
+            await stream.aclose()
+        assert await waiting == expected
+        await all_free(router)
+    finally:
+        await router.stop()
