@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import atheris
 import orjson
@@ -12,10 +13,14 @@ from fuzz import mutate, seeds
 from omega_server.media import decode, video
 from omega_server.media.clip import Choice, VideoLimits
 from omega_server.media.errors import MediaError
-from omega_server.wire import strict_json
+from omega_server.wire import large_strings, strict_json
 from omega_server.wire.errors import ApiError
 from omega_server.wire.requests import ChatRequest, parse_chat, parse_tokenize
 from omega_server.wire.unsupported import UNSUPPORTED
+
+PIECE = 7
+"""Bytes in which a body arrives."""
+large_strings.LARGE = 16  # inputs are small, and the same is to happen with them as with large ones
 
 
 class Broken(Exception):  # noqa: N818 - what happened
@@ -144,6 +149,7 @@ class Request(Target):
 
     def check(self, data: bytes) -> None:
         """A request comes out, or a 400 with a code that can be sent."""
+        self._split(data)
         for parse in (parse_chat, parse_tokenize):
             try:
                 parse(strict_json.parse(data))
@@ -154,6 +160,31 @@ class Request(Target):
                 orjson.dumps(problem.body())
                 if len(problem.message) > 4096:
                     raise Broken("a message repeats what was sent") from error
+
+    def _split(self, data: bytes) -> None:
+        """A body whose large strings are taken out while it arrives holds the same as one that is read whole."""
+        try:
+            whole = strict_json.parse(data)
+        except ApiError:
+            return
+        splitter = large_strings.Splitter()
+        for at in range(0, len(data), PIECE):
+            splitter.feed(data[at : at + PIECE])
+        try:
+            split = large_strings.put_back(strict_json.parse(bytes(splitter.finish())), splitter.kept)
+        except ApiError as error:
+            raise Broken("a body in pieces is refused that is taken whole") from error
+        if _without_names(split, splitter.kept) != whole:
+            raise Broken("a body in pieces is another than the whole")
+
+
+def _without_names(value: Any, kept: Mapping[str, Sequence[bytes]]) -> Any:
+    """A body with the strings themselves where their names may stand."""
+    if isinstance(value, dict):
+        return {name: _without_names(item, kept) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_names(item, kept) for item in value]
+    return b"".join(kept[value]).decode() if isinstance(value, str) and value in kept else value
 
 
 def _check_words(error: MediaError) -> None:

@@ -99,6 +99,9 @@ def _text(value: str, kept: Mapping[str, list[bytes]]) -> str:
     if value not in kept:
         return value
     data = b"".join(kept[value])
-    if not data.isascii() or min(data) < 0x20:
-        raise bad_request("invalid_json", "A string in the body is not plain text.")
-    return data.decode()
+    if min(data) < 0x20:
+        raise bad_request("invalid_json", "A string in the body holds a control character.")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise bad_request("invalid_json", "The body is not UTF-8.") from error

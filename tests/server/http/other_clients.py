@@ -15,6 +15,16 @@ CONTENT: list[Any] = [
 ]
 
 
+SEEN = {
+    "type": "object",
+    "properties": {"shape": {"enum": ["circle", "square"]}},
+    "required": ["shape"],
+    "additionalProperties": False,
+}
+TOOL = {"type": "function", "function": {"name": "paint", "description": "Paints it.", "parameters": SEEN}}
+FORM = {"type": "json_schema", "json_schema": {"name": "seen", "schema": SEEN, "strict": True}}
+
+
 def litellm() -> dict[str, Any]:
     """By the provider hosted_vllm's and openai's way: any server with that API."""
     import litellm as library
@@ -29,6 +39,9 @@ def litellm() -> dict[str, Any]:
     whole = library.completion(**common)
     pieces = [chunk.choices[0].delta.content or "" for chunk in library.completion(**common, stream=True)]
     later = asyncio.run(library.acompletion(**common))
+    formed = library.completion(**common, response_format=FORM)
+    called = library.completion(**common, tools=[TOOL], tool_choice="required")
+    (call,) = called.choices[0].message.tool_calls
     try:
         library.completion(**common | {"temperature": 3})
     except library.exceptions.BadRequestError as error:
@@ -38,6 +51,8 @@ def litellm() -> dict[str, Any]:
         "streamed": "".join(pieces),
         "pieces": len(pieces),
         "async": later.choices[0].message.content,
+        "formed": json.loads(formed.choices[0].message.content),
+        "called": [call.function.name, json.loads(call.function.arguments)],
         "prompt_tokens": whole.usage.prompt_tokens,
         "error": type(refused).__name__,
         "message": str(refused),
@@ -55,6 +70,8 @@ def langchain() -> dict[str, Any]:
     whole = model.invoke(asked)
     pieces = [chunk.text for chunk in model.stream(asked)]
     later = asyncio.run(model.ainvoke(asked))
+    formed = model.with_structured_output({"title": "seen", **SEEN}, method="json_schema").invoke(asked)
+    (call,) = model.bind_tools([TOOL], tool_choice="any").invoke(asked).tool_calls
     try:
         ChatOpenAI(model="demo", base_url=URL, temperature=3, max_retries=0).invoke(asked)
     except openai.BadRequestError as error:
@@ -64,6 +81,8 @@ def langchain() -> dict[str, Any]:
         "streamed": "".join(pieces),
         "pieces": len(pieces),
         "async": later.text,
+        "formed": formed,
+        "called": [call["name"], call["args"]],
         "prompt_tokens": (whole.usage_metadata or {})["input_tokens"],
         "error": "BadRequestError",
         "message": str(refused),

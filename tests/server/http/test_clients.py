@@ -143,7 +143,7 @@ def others() -> Path:
 
 @pytest.mark.parametrize("name", ["litellm", "langchain"])
 def test_other_clients(server: Configured, others: Path, name: str) -> None:
-    """Whole, streaming, asynchronous, with tokens and the right exception: see other_clients.py."""
+    """Whole, streaming, asynchronous, by a schema, with a tool, with tokens and the right exception."""
     done = subprocess.run(
         [others, Path(__file__).parent / "other_clients.py", name, f"{server.url}/v1", PICTURE],
         env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "OPENAI_API_KEY": KEY, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
@@ -152,6 +152,10 @@ def test_other_clients(server: Configured, others: Path, name: str) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["whole"] == said["streamed"] == said["async"] == ANSWER
+    assert said["formed"]["shape"] in ("circle", "square")
+    name_called, arguments = said["called"]
+    assert name_called == "paint"
+    assert arguments["shape"] in ("circle", "square")
     assert said["prompt_tokens"] > 28
     assert said["pieces"] > 3
     assert said["error"] == "BadRequestError"

@@ -80,6 +80,12 @@ def test_no_text(bad: bytes) -> None:
         read(b'{"text": "' + URI.encode() + bad + b'"}')
 
 
+def test_other_letters() -> None:
+    """A long text that happens to begin like an address may hold any letters, as a short one may."""
+    value = {"text": f"data: {'é日🎈' * LARGE}"}
+    assert read(json.dumps(value, ensure_ascii=False).encode())[0] == value
+
+
 STRINGS = st.sampled_from(
     ["", "data:", '"data:', "\\", '\\"data:', "x" * 40, "data:" + "y" * 40, "data:" + "z" * 40 + "\\", "é"]
 )
