@@ -6,8 +6,8 @@ beginning of a stop string.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, cast
@@ -15,9 +15,11 @@ from typing import Protocol, cast
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+from omega_server import tracing
+from omega_server.engine.letters import token_bytes
 from omega_server.engine.pixels import SharedPrompt
 from omega_server.engine.request import FinishReason, Sampling, Token
-from omega_server.metrics import Metrics
+from omega_server.metrics import Metrics, Timer
 
 
 class Engine(Protocol):
@@ -163,6 +165,7 @@ class Completion:
         self.completion_tokens = 0
         self.cached_tokens = 0
         self._begun = asyncio.Event()
+        self._finishes: list[str] = []
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
         """What the choices gain, as it comes. Closing it ends all of them.
@@ -190,6 +193,14 @@ class Completion:
             await asyncio.gather(*waiting, return_exceptions=True)
             for choice in choices:
                 await choice.aclose()
+            tracing.note(
+                {
+                    "gen_ai.usage.input_tokens": self.prompt_tokens,
+                    "gen_ai.usage.output_tokens": self.completion_tokens,
+                    "gen_ai.usage.cache_read.input_tokens": self.cached_tokens,
+                    "gen_ai.response.finish_reasons": self._finishes,
+                }
+            )
 
     async def _choice(self, index: int, sampling: Sampling) -> AsyncGenerator[Delta, None]:
         if index > 0:
@@ -199,7 +210,7 @@ class Completion:
         if index == 0:
             self._metrics.prompt(self.prompt_tokens)
         generator = cast("AsyncGenerator[Token, None]", self._engine.generate(self._prompt, sampling))
-        with timer.watch():
+        with _spans(index, timer), timer.watch():
             async with aclosing(generator) as tokens:
                 async for token in tokens:
                     timer.token(time.monotonic(), cached=token.cached_tokens, queued=token.queued_seconds)
@@ -210,6 +221,7 @@ class Completion:
                     if words or finish or logprobs:
                         yield Delta(index, words, finish, logprobs)
                     if finish:
+                        self._finishes.append(finish)
                         timer.finish(time.monotonic(), finish)
                         return
 
@@ -217,6 +229,18 @@ class Completion:
         self.completion_tokens += 1
         if index == 0:
             self.cached_tokens += token.cached_tokens
+
+
+@contextmanager
+def _spans(index: int, timer: Timer) -> Iterator[None]:
+    """Trace what a choice waited for, however it ends."""
+    try:
+        yield
+    finally:
+        ended = time.monotonic()
+        begun = min(timer.began + timer.queued, ended)
+        tracing.past("queue", timer.began, begun, {"omega.choice": index})
+        tracing.past("generate", begun, ended, {"omega.choice": index})
 
 
 def _logprobs(tokenizer: Tokenizer, token: Token) -> tuple[TokenLogprob, ...]:
@@ -230,15 +254,6 @@ def _logprobs(tokenizer: Tokenizer, token: Token) -> tuple[TokenLogprob, ...]:
 def _named(tokenizer: Tokenizer, token_id: int, logprob: float) -> TokenLogprob:
     data = token_bytes(tokenizer, token_id)
     return TokenLogprob(data.decode("utf-8", "replace"), data, logprob)
-
-
-def token_bytes(tokenizer: Tokenizer, token_id: int) -> bytes:
-    """The bytes that a token of a byte-level vocabulary stands for."""
-    added = tokenizer.get_added_tokens_decoder()
-    if token_id in added:
-        return str(added[token_id].content).encode()
-    letters = _letters()
-    return bytes(letters[letter] for letter in tokenizer.id_to_token(token_id) or "")
 
 
 def encode_plain(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -255,11 +270,3 @@ def _plain(tokenizer: Tokenizer) -> Tokenizer:
     plain.no_truncation()
     plain.no_padding()
     return plain
-
-
-@cache
-def _letters() -> dict[str, int]:
-    """How byte-level vocabularies write bytes: printable ones as themselves, the others as letters from 256 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}

@@ -1,5 +1,7 @@
 """What a grammar may cost, wherever it is looked at."""
 
+import re
+
 from llguidance import LLParserLimits
 
 LIMITS = LLParserLimits(
@@ -15,4 +17,5 @@ LIMITS = LLParserLimits(
 
 def reason(error: str) -> str:
     """What llguidance complains about, as far as it is for users: on one line, and not too long."""
-    return " ".join(error.partition("<non-verbose/>")[0].split())[:300]
+    words = " ".join(error.partition("<non-verbose/>")[0].split())
+    return re.sub(r"^at \d+\(\d+\): (failed to compile JSON schema: )?", "", words)[:300]

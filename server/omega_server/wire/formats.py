@@ -1,13 +1,25 @@
 """What form an answer should have: plain text, any JSON object, or JSON by a schema."""
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
+
+from pydantic_core import PydanticCustomError
 
 from omega_server.wire.strict import Strict, by
 
+
+def _unicode(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise PydanticCustomError("invalid_value", "not every text in it is Unicode") from error
+    return value
+
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-Schema = dict[str, Any]
+Schema = Annotated[dict[str, Any], AfterValidator(_unicode)]
 
 
 class TextFormat(Strict):

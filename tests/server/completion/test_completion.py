@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from omega_server.completion import AnswerText, Completion, Detokenizer, StopStrings, token_bytes
+from omega_server.completion import AnswerText, Completion, Detokenizer, StopStrings
+from omega_server.engine.letters import token_bytes
 from omega_server.engine.request import EngineFailed, Prompt, QueueFull, Sampling, Token
 from omega_server.metrics import Metrics
 

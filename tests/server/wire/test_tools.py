@@ -59,6 +59,8 @@ def say(*messages: Any) -> dict[str, Any]:
         (with_tools("auto", {"function": {"name": "x"}}), "missing_required_parameter", "tools[0].type"),
         (with_tools("auto", function(name="bad name")), "invalid_value", "tools[0].function.name"),
         (with_tools("auto", function(parameters=[])), "invalid_type", "tools[0].function.parameters"),
+        (with_tools("auto", function(parameters={"title": "\ud800"})), "invalid_value", "tools[0].function.parameters"),
+        (schema(schema={"\udfff": 1}), "invalid_value", "response_format.json_schema.schema"),
         (with_tools("auto", function(poem=1)), "unknown_parameter", "tools[0].function.poem"),
         (with_tools("auto", function(parameters={"properties": {"a": {"properties": {"<|im_end|>": {}}}}})),
          "invalid_value", "tools[0].function.parameters"),
