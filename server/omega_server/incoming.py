@@ -15,11 +15,27 @@ LINGER = 2.0
 never look for an answer on a connection that was cut."""
 
 
+PIECE = 32 * 1024
+"""Bytes from which a piece waits for its turn."""
+
+
 class Incoming:
     """The body of one request. Only waiting counts as time, not what is done with a part before the next is wanted."""
 
-    def __init__(self, scope: Scope, receive: Receive, limit: int, patience: float = PATIENCE) -> None:
-        """Of at most `limit` bytes, within `patience` seconds of waiting at first."""
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        limit: int,
+        patience: float = PATIENCE,
+        turns: asyncio.Lock | None = None,
+    ) -> None:
+        """Of at most `limit` bytes, within `patience` seconds of waiting at first.
+
+        Bodies that share their `turns` come one piece at a time: else many large ones would keep the event loop busy
+        with all of their pieces before anybody else has a turn.
+        """
+        self._turns = turns or asyncio.Lock()
         names = {name for name, value in scope["headers"] if (name, value) != (b"content-length", b"0")}
         self._receive = receive
         self._limit = limit
@@ -49,6 +65,9 @@ class Incoming:
         self.pending = message.get("more_body", False)
         if self._received > self._limit:
             raise ApiError(request_too_large(self._limit))
+        if self.pending and size > PIECE:
+            async with self._turns:
+                await asyncio.sleep(0)
         return message
 
     async def drop(self) -> None:

@@ -8,10 +8,13 @@ import base64
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from odd_files import FOREIGN, claimed_png, encoded, long_gif, photograph, png, turned_jpeg
 from PIL import Image
+
+from films import film
 
 SITE = "site.test"
 PART = "messages[0].content[0]"
@@ -410,10 +413,94 @@ KINDS = [
     *many(57, "unsupported_parameter", PART, [part(type=kind, **{kind: "x"}) for kind in ("image_embeds", "pickle", "image_pil")]),
 ]  # fmt: skip
 
+FUNCTION = {"type": "function", "function": {"name": "f"}}
+
+
+def schema(value: Any) -> dict[str, Any]:
+    """A request for an answer of some form."""
+    return chat(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": value}})
+
+
+def tool(value: Any) -> dict[str, Any]:
+    """A request with a tool whose parameters have some form."""
+    return chat(tools=[{"type": "function", "function": {"name": "f", "parameters": value}}])
+
+
+def deep(levels: int) -> dict[str, Any]:
+    """A schema of an object in an object and so on."""
+    value: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        value = {"type": "object", "properties": {"a": value}}
+    return value
+
+
+SCHEMAS = [
+    Case(30, "depth 10,000", b'{"response_format":' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001, "invalid_json_schema", "response_format"),
+    Case(30, "depth 80", schema(deep(40)), "invalid_json_schema", "response_format"),
+    *many(
+        30,
+        "invalid_json_schema",
+        "response_format.json_schema.schema",
+        [
+            schema(value)
+            for value in ({"type": "string", "pattern": "(a+)+$"}, {"type": "x"}, {"$ref": "http://x/y"}, {"$ref": "#/nope"}, {"enum": []})
+        ],
+    ),
+    *many(30, "invalid_json_schema", "tools[0].function.parameters", [tool({"type": "x"})]),
+    *many(
+        30,
+        "missing_required_parameter",
+        "response_format.json_schema",
+        [chat(response_format={"type": "json_schema"})],
+    ),
+    *many(30, "invalid_type", "response_format.json_schema.schema", [schema([]), schema("x")]),
+    Case(30, "no such format", chat(response_format={"type": "xml"}), "invalid_value", "response_format.type"),
+]  # fmt: skip
+TOOLS = [
+    *fields(16, "empty_array", [{"tools": []}]),
+    *fields(16, "invalid_type", [{"tools": {}}]),
+    *fields(16, "array_above_max_length", [{"tools": [{"type": "function", "function": {"name": f"f{n}"}} for n in range(129)]}]),
+    Case(16, "two of a name", chat(tools=[FUNCTION, FUNCTION]), "invalid_value", "tools"),
+    Case(16, "a name", chat(tools=[{"type": "function", "function": {"name": "a b"}}]), "invalid_value", "tools[0].function.name"),
+    Case(16, "a kind", chat(tools=[{"type": "x"}]), "invalid_value", "tools[0].type"),
+    Case(16, "a choice of nothing", chat(tool_choice="required"), "invalid_value", "tool_choice"),
+    Case(16, "no choice", chat(tools=[FUNCTION], tool_choice="x"), "invalid_value", "tool_choice"),
+    Case(16, "a choice of another", chat(tools=[FUNCTION], tool_choice={"type": "function", "function": {"name": "g"}}), "invalid_value", "tool_choice"),
+    Case(16, "an answer of no tool", said({"role": "tool", "content": "x"}), "missing_required_parameter", "messages[0].tool_call_id"),
+    Case(16, "an answer to nothing", said({"role": "user", "content": "a"}, {"role": "tool", "tool_call_id": "x", "content": "x"}), "invalid_value", "messages[1].tool_call_id"),
+]  # fmt: skip
+
+
+def video(address: Any, **given: Any) -> dict[str, Any]:
+    """A request with one video."""
+    return part(type="video_url", video_url={"url": address}, **given)
+
+
+VIDEOS = [
+    *many(50, "invalid_video_url", PART, [video(address) for address in ("file:///etc/passwd", "http://127.1/a.mp4", "data:video/mp4,x")]),
+    Case(38, "empty video", video("data:video/mp4;base64,"), "empty_video_file", PART),
+    Case(36, "video", video("data:video/mp4;base64,!!!!aGk="), "invalid_base64_video", PART),
+    Case(39, "video", video("data:text/html;base64,aGk="), "unsupported_video_media_type", PART),
+    Case(54, "video", video("http://127.0.0.3:9/a.mp4"), "failed_to_download_video", PART),
+    Case(46, "video", video(f"http://{SITE}/announced-video"), "video_file_too_large", PART),
+    *many(40, "invalid_video_format", PART, [video(uri(data, "video/mp4")) for data in (b"#EXTM3U\nhttp://127.0.0.1/a.ts", b"GIF89a")]),
+    Case(41, "video", video(uri(film(20)[:2000], "video/mp4")), "video_parse_error", PART),
+    Case(40, "codec", video(uri(film(5, codec="mpeg2video"), "video/mp4")), "unsupported_video_codec", PART),
+    Case(56, "20 minutes", video(uri(film(20, rate=Fraction(1, 60)), "video/mp4")), "video_too_long", PART),
+    Case(44, "video", video(uri(film(4, size=(16, 4096)), "video/mp4")), "invalid_video", PART),
+    Case(35, "video", part(type="video_url", video_url="x"), "invalid_type", f"{PART}.video_url"),
+    Case(19, "fps", video("x", fps=-1), "decimal_below_min_value", f"{PART}.fps"),
+]  # fmt: skip
+PIXELS = [
+    Case(42, "least and most", part(type="image", image="x", min_pixels=2000, max_pixels=1500), "invalid_value", PART),
+    Case(43, "most", part(type="image", image="x", max_pixels=1), "integer_below_min_value", f"{PART}.max_pixels"),
+    Case(58, "a name for a picture", part(type="image", image="x", uuid="1"), "unknown_parameter", f"{PART}.uuid"),
+]
+
 REFUSED: list[Case] = [
     *NOT_JSON, *NOT_AN_OBJECT, *SURROGATES, *MODELS, *MISSING, *EMPTY, *VALUES, *UNKNOWN, *UNSUPPORTED, *TOO_MUCH,
     *TYPES, *TOO_LITTLE, *TOGETHER, *NUMBERS, *LENGTHS, *BIAS, *TEMPLATES, *STREAMS, *TOO_LONG, *ADDRESSES, *FILES,
-    *OUTSIDE, *KINDS,
+    *OUTSIDE, *KINDS, *SCHEMAS, *TOOLS, *VIDEOS, *PIXELS,
 ]  # fmt: skip
 
 ANSWERED: list[tuple[int, str, dict[str, Any]]] = [

@@ -28,6 +28,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(200, **{"Content-Type": "image/png", "Content-Encoding": "gzip"})
         elif self.path == "/announced":
             self._head(200, **{"Content-Type": "image/png", "Content-Length": "99999999999"})
+        elif self.path == "/announced-video":
+            self._head(200, **{"Content-Type": "video/mp4", "Content-Length": "99999999999"})
         elif self.path == "/cut":
             self._head(200, **{"Content-Type": "image/png", "Content-Length": "100"})
             self.wfile.write(b"\x89PNG")
