@@ -79,6 +79,27 @@ def test_keys_change(server: Configured) -> None:
         until(lambda: status(KEY) == 200, 10)
 
 
+def test_keys_share_nothing(server: Configured) -> None:
+    """What was computed for one API key is known to the next request with it, and to none with another."""
+    other = server.directory.parent / "keys" / "other"
+    other.write_bytes(b"other-key")
+
+    def ask(key: str) -> httpx.Response:
+        words = {"type": "text", "text": "Here is a picture that nobody has asked about before. Look at it closely."}
+        body = {"messages": [{"role": "user", "content": [words, *shown(uri(circle("yellow")))]}], "temperature": 0}
+        return server.client.post("/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"})
+
+    try:
+        until(lambda: ask("other-key").status_code == 200, 30)
+        answers = [ask(key).json() for key in (KEY, "other-key", KEY)]
+    finally:
+        other.unlink()
+    assert {answer["choices"][0]["message"]["content"] for answer in answers} == {"yellow"}
+    cached = [answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in answers]
+    assert cached[0] == 0
+    assert cached[1] == cached[2] > 16
+
+
 def test_queue_full(changed: Configured) -> None:
     """Row 59: beyond batch and queue a request is told to come back, at once, and the others are answered."""
     assert changed.configure({**BASE, "batching": {"maxBatchSize": 1, "maxQueue": 1}}) is None
