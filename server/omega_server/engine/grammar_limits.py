@@ -17,5 +17,6 @@ LIMITS = LLParserLimits(
 
 def reason(error: str) -> str:
     """What llguidance complains about, as far as it is for users: on one line, and not too long."""
-    words = " ".join(error.partition("<non-verbose/>")[0].split())
+    # After the reason comes the grammar, which users have not written.
+    words = " ".join(re.split(r"<non-verbose/>|\n\s*1 \| ", error)[0].split())
     return re.sub(r"^at \d+\(\d+\): (failed to compile JSON schema: )?", "", words)[:300]
