@@ -7,6 +7,7 @@ body of the API, counts the request and writes one log line about it.
 import logging
 import time
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 
 from fastapi import FastAPI, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from omega_server import logs, playground, websocket
+from omega_server import logs, playground, tracing, websocket
 from omega_server.incoming import Incoming
 from omega_server.routes import ClientGone, Json, router
 from omega_server.serving import Serving
@@ -77,7 +78,7 @@ class Gate:
         if scope["path"] in OPEN:
             await request.pass_to(self._app)
             return
-        with self._serving.answering():
+        with self._serving.answering(), request.traced():
             began = time.monotonic()
             await request.pass_to(self._app)
             request.log(time.monotonic() - began)
@@ -109,10 +110,19 @@ class _Passage:
             if self._status is None:
                 await self._answer(problem or INTERNAL)
 
+    def traced(self) -> AbstractContextManager[None]:
+        """The request's span, if there are traces."""
+        if self._serving.tracing is None:
+            return nullcontext()
+        method, path = self._scope["method"], self._scope["path"]
+        attributes = {"http.request.method": method, "url.path": path, "omega.request_id": self._id}
+        return self._serving.tracing.request(method, self._headers, attributes)
+
     def log(self, seconds: float) -> None:
         route = self._scope.get("route")
         path = getattr(route, "path", "unknown")
         self._serving.metrics.responses.labels(path, str(self._status)).inc()
+        tracing.answered(f"{self._scope['method']} {path}", self._status or INTERNAL.status)
         fields = {"method": self._scope["method"], "path": self._scope["path"], "status": self._status}
         logger.info("request", extra={"fields": fields | {"seconds": round(seconds, 4)}})
 

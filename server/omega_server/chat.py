@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from omega_schema.resource import Generation
 from omega_schema.server_config import ServerConfig
+from omega_server import tracing
 from omega_server.completion import Completion, Delta, encode_plain
 from omega_server.engine.request import Sampling
 from omega_server.form import described, grammar_of, tools_of
@@ -70,7 +71,8 @@ async def prepare(serving: Serving, request: ChatRequest) -> Job:
     asker = tenant.get()
     shown = await serving.loader.load(_sources(request), config.images, config.video, prompts.video, asker)
     turns = _turns(request, shown)
-    built = await prompts.build(turns, asker, tools)
+    with tracing.span("prompt"):
+        built = await prompts.build(turns, asker, tools)
     room = prompts.max_length - len(built.prompt.token_ids)
     named = {
         "user": request.user,
@@ -83,7 +85,27 @@ async def prepare(serving: Serving, request: ChatRequest) -> Job:
         "video_tokens": sum(built.video_tokens),
     }
     logger.info("prompt", extra={"fields": fields | {name: value for name, value in named.items() if value}})
-    return Job(request, turns, built, samplings(request, config.generation, room, grammar), tools)
+    chosen = samplings(request, config.generation, room, grammar)
+    _note(serving.settings.boot.model_name, request, chosen)
+    return Job(request, turns, built, chosen, tools)
+
+
+def _note(model: str, request: ChatRequest, chosen: Sequence[Sampling]) -> None:
+    """Say in the trace what is asked for, under OpenTelemetry's names."""
+    tracing.note(
+        {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "omega",
+            "gen_ai.request.model": request.model or model,
+            "gen_ai.response.model": model,
+            "gen_ai.request.choice.count": len(chosen),
+            "gen_ai.request.max_tokens": chosen[0].max_tokens,
+            "gen_ai.request.temperature": chosen[0].temperature,
+            "gen_ai.request.top_p": chosen[0].top_p,
+            "gen_ai.request.top_k": chosen[0].top_k,
+            "gen_ai.request.seed": request.seed,
+        }
+    )
 
 
 def check(request: ChatRequest, config: ServerConfig, model: str, vocabulary: int) -> None:

@@ -73,14 +73,20 @@ class EngineLoad(Protocol):
 
 
 class Timer:
-    """The times of one choice, from the moment it was asked for."""
+    """The times of one choice, from the moment it was asked for.
+
+    Attributes:
+        began: that moment, in seconds of the monotonic clock.
+        queued: seconds until an engine began; known with the first token.
+    """
 
     def __init__(self, metrics: "Metrics", prompt: int) -> None:
         self._metrics = metrics
         self._prompt = prompt
-        self._began = time.monotonic()
+        self.began = time.monotonic()
+        self.queued = 0.0
         self._first: float | None = None
-        self._last = self._began
+        self._last = self.began
         self._tokens = 0
 
     def token(self, now: float, *, cached: int, queued: float) -> None:
@@ -93,9 +99,10 @@ class Timer:
         """
         if self._first is None:
             self._first = now
-            self._metrics.first_token.observe(now - self._began)
+            self.queued = queued
+            self._metrics.first_token.observe(now - self.began)
             self._metrics.queue.observe(queued)
-            self._metrics.prefill.observe(max(now - self._began - queued, 0.0))
+            self._metrics.prefill.observe(max(now - self.began - queued, 0.0))
             self._metrics.prefix_queries.inc(self._prompt)
             self._metrics.prefix_hits.inc(cached)
         else:
@@ -107,7 +114,7 @@ class Timer:
     def finish(self, now: float, reason: str) -> None:
         """The choice is complete: stop or length, whatever the engine says."""
         self._metrics.success.labels(reason).inc()
-        self._metrics.whole_request.observe(now - self._began)
+        self._metrics.whole_request.observe(now - self.began)
         self._metrics.decode.observe(now - (self._first or now))
         self._metrics.answer_length.observe(self._tokens)
 

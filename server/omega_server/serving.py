@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from omega_schema.server_config import ServerConfig
-from omega_server import loop_watch
+from omega_server import loop_watch, tracing
 from omega_server.engine.router import Router
 from omega_server.keys import Keyring
 from omega_server.live_config import LiveConfig
@@ -30,6 +30,25 @@ PICTURE_ROOM = 64 << 20
 """Bytes of a request body for pictures, unless a single one may be larger."""
 
 
+class _MediaTimes:
+    """Measures and traces what happens to pictures and videos."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def downloaded(self, seconds: float, size: int) -> None:
+        """One was fetched."""
+        self._metrics.downloaded(seconds, size)
+        now = time.monotonic()
+        tracing.past("media.fetch", now - seconds, now, {"http.response.body.size": size})
+
+    def decoded(self, seconds: float) -> None:
+        """One was decoded."""
+        self._metrics.decoded(seconds)
+        now = time.monotonic()
+        tracing.past("media.decode", now - seconds, now)
+
+
 class Serving:
     """One server.
 
@@ -40,6 +59,7 @@ class Serving:
         loader: fetches and decodes pictures.
         metrics: of all requests.
         started: seconds since 1970.
+        tracing: traces of requests, if the environment names a collector.
         draining: set when no new requests are taken any more.
     """
 
@@ -49,7 +69,8 @@ class Serving:
         self.live.subscribe(lambda config: set_level(config.log_level))
         self.keys = Keyring(settings.api_keys_dir, settings.api_key)
         self.metrics = Metrics(self.engines)
-        self.loader = Loader(self.metrics)
+        self.tracing = tracing.begin()
+        self.loader = Loader(_MediaTimes(self.metrics))
         self.started = int(time.time())
         self._prompts: PromptBuilder | None = None
         self._router: Router | None = None
@@ -100,6 +121,8 @@ class Serving:
         if self._prompts is not None:
             self._prompts.close()
         await self.loader.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
 
     @property
     def state(self) -> Literal["loading", "ready", "draining"]:

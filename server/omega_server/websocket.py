@@ -9,7 +9,7 @@ import binascii
 import logging
 import time
 import uuid
-from contextlib import aclosing, suppress
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from omega_server import chat, logs
+from omega_server import chat, logs, tracing
 from omega_server.serving import Serving
 from omega_server.wire import socket, strict_json
 from omega_server.wire.errors import (
@@ -177,7 +177,7 @@ class Connection:
     async def _answer(self, name: str, request_id: str, body: dict[str, Any]) -> None:
         logs.request_id.set(request_id)
         began, status = time.monotonic(), CLIENT_GONE
-        with self._serving.answering():
+        with self._serving.answering(), self._traced(request_id):
             try:
                 status = await self._stream(name, body)
             except ClientDisconnected:
@@ -195,7 +195,14 @@ class Connection:
                     await self._tell(socket.error(name, problem or INTERNAL))
             finally:
                 self._unwanted.discard(name)
+                tracing.answered(f"WS {PATH}", status)
                 self._log(status, time.monotonic() - began)
+
+    def _traced(self, request_id: str) -> AbstractContextManager[None]:
+        if self._serving.tracing is None:
+            return nullcontext()
+        attributes = {"url.path": PATH, "network.protocol.name": "websocket", "omega.request_id": request_id}
+        return self._serving.tracing.request("WS", self._headers, attributes)
 
     async def _stream(self, name: str, body: dict[str, Any]) -> int:
         """Answer a request; the status that it would have had alone."""

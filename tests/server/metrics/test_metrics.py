@@ -74,7 +74,7 @@ def test_a_choice() -> None:
     metrics = Metrics(lambda: ())
     metrics.prompt(10)
     timer = metrics.timer(10)
-    began = timer._began
+    began = timer.began
     timer.token(began + 3, cached=4, queued=1)
     timer.token(began + 5, cached=0, queued=0)
     timer.finish(began + 5, "length")

@@ -28,6 +28,7 @@ class Peer:
             draining=asyncio.Event(),
             answering=nullcontext,
             state="ready",
+            tracing=None,
         )
         self.inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.inbox.put_nowait({"type": "websocket.connect"})
