@@ -114,8 +114,8 @@ class Configured(Server):
 
     def configure(self, config: dict[str, Any]) -> str | None:
         """Swap the configuration file as the kubelet does, wait until it counts or is refused, and say the refusal."""
-        write_config(self.directory, config)
         before = self.config()
+        write_config(self.directory, config)
         until(lambda: self.config() != before, 10)
         return self.config()["error"]
 
