@@ -1,11 +1,13 @@
 """The command line of make bench."""
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from bench import cli, report
+from bench.systems import SYSTEMS, Setup, System
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,25 @@ def test_a_bar_that_fails_takes_nothing_with_it(
     assert written[0]["bars"] == {"startup": {"startup_s": 7.0}}
     assert written[0]["left_out"] == {"second turn": "a request failed: timeout"}
     assert "and its log" in capsys.readouterr().out
+
+
+def test_another_system_that_does_not_start_takes_nothing_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named among what was not measured; without one of ours there is nothing to compare, and the run ends."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cli.model, "make", lambda shape, folder: tmp_path)
+
+    def fail(setup: Setup) -> System:
+        raise RuntimeError("it was not ready after 600 s:\nand its log")
+
+    monkeypatch.setitem(SYSTEMS, "vllm-cpu", fail)
+    monkeypatch.setitem(SYSTEMS, "omega-http", fail)
+    setup = Setup(tmp_path, 1, tmp_path)
+    with ExitStack() as stack:
+        run = cli._Cpu(argparse.Namespace(systems=["vllm-cpu"]), "make bench")
+        assert run._start(setup, stack) == {}
+        assert run._left_out == {"vllm-cpu": "it was not ready after 600 s"}
+        run = cli._Cpu(argparse.Namespace(systems=["omega-http"]), "make bench")
+        with pytest.raises(RuntimeError, match="not ready"):
+            run._start(setup, stack)

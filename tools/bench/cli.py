@@ -111,6 +111,11 @@ class _Cpu:
             except NoEnvironment as reason:
                 self._leave_out(name, reason)
                 continue
+            except RuntimeError as reason:
+                if name in rounds.OURS:
+                    raise
+                self._leave_out(name, reason)  # what can be measured without it is
+                continue
             stack.callback(system.end)
             systems[name] = system
         return systems
@@ -126,7 +131,7 @@ class _Cpu:
             self._leave_out(name.replace("_", " "), reason)
 
     def _leave_out(self, what: str, reason: Exception) -> None:
-        self._left_out[what] = str(reason).partition("\n")[0]
+        self._left_out[what] = str(reason).partition("\n")[0].rstrip(":")
         _say(f"left out: {reason}")
 
     def _write(self) -> list[Path]:
