@@ -4,6 +4,7 @@ The gate gives each request an id, bounds its header and body, asks for the key,
 body of the API, counts the request and writes one log line about it.
 """
 
+import asyncio
 import logging
 import time
 import uuid
@@ -65,6 +66,7 @@ class Gate:
     def __init__(self, app: ASGIApp, serving: Serving) -> None:
         self._app = app
         self._serving = serving
+        self._turns = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
@@ -74,7 +76,8 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = _Passage(self._serving, scope, receive, send)
+        body = Incoming(scope, receive, self._serving.max_body, turns=self._turns)
+        request = _Passage(self._serving, scope, body, send)
         if scope["path"] in OPEN:
             await request.pass_to(self._app)
             return
@@ -87,10 +90,10 @@ class Gate:
 class _Passage:
     """One request on its way through the gate."""
 
-    def __init__(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, serving: Serving, scope: Scope, body: Incoming, send: Send) -> None:
         self._serving = serving
         self._scope = scope
-        self._body = Incoming(scope, receive, serving.max_body)
+        self._body = body
         self._send = send
         self._headers = Headers(scope=scope)
         self._id = _request_id(self._headers.get("x-request-id"))
