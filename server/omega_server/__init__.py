@@ -5,6 +5,7 @@ settings     command line and environment, read once
 live_config  what may change while requests run
 keys         who may ask
 app, routes  HTTP, thin
+incoming     a request's body on its way in, bounded in bytes and time
 serving      what the routes share: the parts, whether they are ready, who is still being answered
 chat         a request's body -> pictures, prompt, sampling
 completion   tokens -> text deltas, stop strings, usage
