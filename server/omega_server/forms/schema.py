@@ -27,6 +27,8 @@ MAX_PATTERN = 1_000
 MAX_MULTIPLES = 10_000
 """Product of all different multipleOf, without their decimal points."""
 
+_NOTES = frozenset(["$comment", "$defs", "$schema", "default", "definitions", "description", "examples", "title"])
+"""Keywords that say nothing about an answer."""
 _ATOM = r"(?:\\.|\[[^\]]*\]|[^\\\[\]()*+?{}|])"
 _ENDLESS = r"(?:[+*]|\{\d*,\})"
 _REPEATS = rf"(?:{_ATOM}{_ENDLESS})+"
@@ -44,10 +46,13 @@ def check(schema: dict[str, Any]) -> None:
         raise InvalidGrammar(f"the schema has more than {MAX_NODES} values")
     if sum(_depth(part) for part in [schema, *_targets(schema, nodes)]) > MAX_CHAIN:
         raise InvalidGrammar("the schema refers to too many nested schemas")
-    for node in nodes:
-        if isinstance(node, dict):
-            _check_object(node)
-    multiples = {_digits(node["multipleOf"]) for node in nodes if isinstance(node, dict) and "multipleOf" in node}
+    objects = [node for node in nodes if isinstance(node, dict)]
+    for node in objects:
+        _check_object(node)
+    circular = _circular(schema, objects)
+    if any(_combines(node) and circular & _reached(schema, node) for node in objects):
+        raise InvalidGrammar("a schema that refers to itself cannot be combined with others: by allOf, or beside $ref")
+    multiples = {_digits(node["multipleOf"]) for node in objects if "multipleOf" in node}
     if math.prod(multiples) > MAX_MULTIPLES:
         raise InvalidGrammar("the numbers in multipleOf are too large")
     known: dict[int, int] = {}
@@ -93,6 +98,41 @@ def _target(schema: dict[str, Any], reference: str) -> Any:
         else:
             raise InvalidGrammar(f"$ref leads nowhere: {reference[:100]}")
     return node
+
+
+def _circular(schema: dict[str, Any], objects: list[dict[str, Any]]) -> set[str]:
+    """References whose targets lead to themselves."""
+    references = {node["$ref"] for node in objects if isinstance(node.get("$ref"), str)}
+    return {reference for reference in references if reference in _reached(schema, _target(schema, reference))}
+
+
+def _reached(schema: dict[str, Any], node: Any) -> set[str]:
+    """All references in a schema, and in what they lead to."""
+    reached: set[str] = set()
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            reference = part.get("$ref")
+            if isinstance(reference, str) and reference not in reached:
+                reached.add(reference)
+                waiting.append(_target(schema, reference))
+            waiting += [child for keyword, child in part.items() if keyword not in ("$defs", "definitions")]
+        elif isinstance(part, list):
+            waiting += part
+    return reached
+
+
+def _combines(node: dict[str, Any]) -> bool:
+    """Whether several schemas count for one value. llguidance works out what they are together, and would not find an end."""
+    says = node.keys() - _NOTES
+    beside = says - {"type"}
+    return (
+        "allOf" in says
+        or ("$ref" in says and len(says) > 1)
+        or (bool(says & {"anyOf", "oneOf"}) and len(beside) > 1)
+        or {"properties", "patternProperties"} <= says
+    )
 
 
 def _check_object(node: dict[str, Any]) -> None:

@@ -64,6 +64,8 @@ REFUSED = {
     "contradiction": {"type": "string", "const": 3},
     "unknown format": {"type": "string", "format": "poem"},
     "range": {"type": "number", "minimum": -1.23e300, "maximum": 1e308},
+    "circle beside": {"type": "object", "items": {"allOf": [{"const": "a", "$ref": "#"}]}},
+    "circle of patterns": {"properties": {"a": {"$ref": "#"}}, "patternProperties": {"a": {"$ref": "#"}}},
     "no type": {"type": "poem"},
     "type": {"type": 3},
     "ref": {"$ref": 3},
