@@ -4,7 +4,6 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
-
 from pydantic_core import PydanticCustomError
 
 from omega_server.wire.strict import Strict, by
