@@ -66,7 +66,7 @@ async def prepare(serving: Serving, request: ChatRequest) -> Job:
     check(request, config, serving.settings.boot.model_name, prompts.vocabulary)
     if not prompts.tools:
         _check_no_tools(request, serving.settings.boot.model_name)
-    grammar = await grammar_of(request)
+    grammar = await grammar_of(request, prompts.validate)
     tools = described(tools_of(request))
     asker = tenant.get()
     shown = await serving.loader.load(_sources(request), config.images, config.video, prompts.video, asker)

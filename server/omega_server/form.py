@@ -1,7 +1,7 @@
 """Which form an answer must have, and which tools it may call, by what the request says."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from omega_server.engine.request import InvalidGrammar
@@ -15,7 +15,11 @@ _ANY_OBJECT = {"type": "object"}
 _NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-async def grammar_of(request: ChatRequest) -> str | None:
+Validate = Callable[[str], None]
+"""Sees whether a grammar can be enforced; raises InvalidGrammar. In another process: native code reads users' input there."""
+
+
+async def grammar_of(request: ChatRequest, validate: Validate) -> str | None:
     """The grammar that the answer must follow; None if it may be anything.
 
     Raises:
@@ -23,7 +27,7 @@ async def grammar_of(request: ChatRequest) -> str | None:
     """
     if not tools_of(request) and not isinstance(request.response_format, ObjectFormat | SchemaFormat):
         return None
-    return await asyncio.to_thread(_grammar, request)
+    return await asyncio.to_thread(_grammar, request, validate)
 
 
 def tools_of(request: ChatRequest) -> list[FunctionTool]:
@@ -44,39 +48,44 @@ def described(tools: Sequence[FunctionTool]) -> tuple[dict[str, Any], ...]:
     return tuple(tool.model_dump(exclude_none=True, exclude={"function": {"strict"}}) for tool in tools)
 
 
-def _grammar(request: ChatRequest) -> str | None:
+def _grammar(request: ChatRequest, validate: Validate) -> str | None:
     asked, content = request.response_format, None
     if isinstance(asked, ObjectFormat):
         content = Schema(_ANY_OBJECT)
     elif isinstance(asked, SchemaFormat):
         content = Schema(asked.json_schema.body, bool(asked.json_schema.strict))
-        _check(content, "response_format.json_schema.schema")
+        _check(content, "response_format.json_schema.schema", validate)
     allowed = {tool.function.name for tool in tools_of(request)}
     tools = []
     for index, tool in enumerate(request.tools or ()):
         if tool.function.name in allowed:
-            parameters = _parameters(tool, f"tools[{index}].function.parameters")
+            parameters = _parameters(tool, f"tools[{index}].function.parameters", validate)
             tools.append(Tool(tool.function.name, parameters))
     one = isinstance(request.tool_choice, NamedTool) or request.parallel_tool_calls is False
     try:
-        return Form(content, tools, _calls(request), not one).grammar()
+        grammar = Form(content, tools, _calls(request), not one).grammar()
+        if grammar is not None:
+            validate(grammar)
     except InvalidGrammar as error:
         raise bad_request("invalid_json_schema", f"The schemas together: {error}.", "tools") from error
+    return grammar
 
 
-def _parameters(tool: FunctionTool, param: str) -> Schema:
+def _parameters(tool: FunctionTool, param: str, validate: Validate) -> Schema:
     body = _ANY_OBJECT | (_NO_ARGUMENTS if tool.function.parameters is None else tool.function.parameters)
     if body["type"] != "object":
         raise bad_request("invalid_json_schema", f"{param}: arguments are an object.", param)
     schema = Schema(body, bool(tool.function.strict))
-    _check(schema, param)
+    _check(schema, param, validate)
     return schema
 
 
-def _check(schema: Schema, param: str) -> None:
+def _check(schema: Schema, param: str, validate: Validate) -> None:
     """Try a schema alone, to be able to say which one is wrong."""
     try:
-        Form(schema).grammar()
+        grammar = Form(schema).grammar()
+        if grammar is not None:
+            validate(grammar)
     except InvalidGrammar as error:
         raise bad_request("invalid_json_schema", f"{param}: {error}.", param) from error
 

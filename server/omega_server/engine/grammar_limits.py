@@ -1,8 +1,10 @@
-"""What a grammar may cost, wherever it is looked at."""
+"""What a grammar may cost, wherever it is looked at, and whether one can be enforced at all."""
 
 import re
 
-from llguidance import LLParserLimits
+from llguidance import LLMatcher, LLParserLimits
+
+from omega_server.engine.request import InvalidGrammar
 
 LIMITS = LLParserLimits(
     initial_lexer_fuel=500_000,  # 10 ms
@@ -13,6 +15,17 @@ LIMITS = LLParserLimits(
     max_grammar_size=100_000,
     verbose_errors=False,
 )
+
+
+def validate(grammar: str) -> None:
+    """Look at a grammar as an engine will. It is users' input for native code: only for processes that may die.
+
+    Raises:
+        InvalidGrammar: it cannot be enforced, or would cost too much.
+    """
+    wrong, errors = LLMatcher.validate_grammar_with_warnings(grammar, limits=LIMITS)
+    if wrong:
+        raise InvalidGrammar(reason(errors[0]))
 
 
 def reason(error: str) -> str:

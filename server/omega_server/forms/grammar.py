@@ -10,10 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llguidance import LLMatcher
-
-from omega_server.engine.grammar_limits import LIMITS, reason
-from omega_server.engine.request import InvalidGrammar
 from omega_server.forms import schema as schemas
 
 OPEN, NAME, ARGUMENTS, CLOSE = "<tool_call>", '\n{"name": "', '", "arguments": ', "}\n</tool_call>"
@@ -61,20 +57,16 @@ class Form:
     parallel: bool = True
 
     def grammar(self) -> str | None:
-        """As a grammar; None if everything is allowed.
+        """As a grammar; None if everything is allowed. Whether it can be enforced is seen by `grammar_limits.validate`.
 
         Raises:
-            InvalidGrammar: a schema cannot be enforced, or would cost too much.
+            InvalidGrammar: a schema is of a kind that is not taken.
         """
         if not self.tools and self.content is None:
             return None
         for asked in [*([self.content] if self.content else []), *(tool.parameters for tool in self.tools)]:
             schemas.check(asked.body)
-        text = "\n".join(["%llguidance {}", *self._rules()]) + "\n"
-        wrong, errors = LLMatcher.validate_grammar_with_warnings(text, limits=LIMITS)
-        if wrong:
-            raise InvalidGrammar(reason(errors[0]))
-        return text
+        return "\n".join(["%llguidance {}", *self._rules()]) + "\n"
 
     def _rules(self) -> list[str]:
         content = [] if self.content is None else [f"content: {_json(self.content)}"]

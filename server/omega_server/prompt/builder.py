@@ -23,11 +23,12 @@ from tokenizers import Tokenizer
 
 from omega_server.engine.memory_file import MemoryFile
 from omega_server.engine.pixels import SharedPrompt
-from omega_server.engine.request import MediumHeader
+from omega_server.engine.request import InvalidGrammar, MediumHeader
 from omega_server.forks import Forked
 from omega_server.model.checkpoint import ModelError
 from omega_server.prompt.messages import (
     Answer,
+    GrammarJob,
     Job,
     MediumJob,
     PromptJob,
@@ -42,7 +43,7 @@ from omega_server.prompt.messages import (
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
-Done = Tokens | MediumHeader | str
+Done = Tokens | MediumHeader | str | None
 """An answer that is no exception."""
 
 logger = logging.getLogger(__name__)
@@ -151,6 +152,17 @@ class PromptBuilder:
             PromptFailed: as above.
         """
         return await self._run(self._render, PromptJob("text", _headers(turns), tools))
+
+    def validate(self, grammar: str) -> None:
+        """See whether the form of an answer can be enforced. Slow; call it in a thread.
+
+        Raises:
+            InvalidGrammar: it cannot, or costs too much, or is what processes die of.
+        """
+        try:
+            self._threads.submit(self._ask, GrammarJob(grammar)).result()
+        except PromptFailed as error:
+            raise InvalidGrammar("it cannot be enforced") from error
 
     def close(self) -> None:
         """End the processes."""

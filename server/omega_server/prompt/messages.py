@@ -81,7 +81,18 @@ class MediumJob:
     key: bytes
 
 
-Job = PromptJob | MediumJob
+@dataclass(frozen=True, slots=True)
+class GrammarJob:
+    """To the process: whether the form of an answer can be enforced.
+
+    Attributes:
+        grammar: in llguidance's language.
+    """
+
+    grammar: str
+
+
+Job = PromptJob | MediumJob | GrammarJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,5 +136,6 @@ class Tokens:
     video_tokens: tuple[int, ...] = ()
 
 
-Answer = Tokens | MediumHeader | str | Exception
-"""From the process: token ids, a medium (its pixels follow as a descriptor, float32), the text, or what went wrong."""
+Answer = Tokens | MediumHeader | str | None | Exception
+"""From the process: token ids, a medium (its pixels follow as a descriptor, float32), the text, nothing for a grammar that
+is right, or what went wrong."""

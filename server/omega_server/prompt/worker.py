@@ -14,12 +14,13 @@ from multiprocessing.connection import Connection
 import torch
 
 from omega_server.courtesy import stand_back
+from omega_server.engine.grammar_limits import validate
 from omega_server.engine.memory_file import MemoryFile
 from omega_server.engine.pixels import header, pixels
 from omega_server.media.clip import Clip, ClipHeader
 from omega_server.media.picture import Picture
 from omega_server.model.checkpoint import ModelError
-from omega_server.prompt.messages import Answer, Header, Job, MediumJob, Ready, Refused, Shown
+from omega_server.prompt.messages import Answer, GrammarJob, Header, Job, MediumJob, Ready, Refused, Shown
 from omega_server.prompt.processor import Processor
 
 
@@ -64,6 +65,9 @@ def _work(processor: Processor, job: Job, rgb: MemoryFile | None) -> tuple[Answe
             assert rgb is not None
             medium = processor.medium(_shown(job.header, rgb.map()[:]), job.key)
             return header(medium), MemoryFile.of([pixels(medium)])
+        if isinstance(job, GrammarJob):
+            validate(job.grammar)
+            return None, None
         work = processor.render if job.wanted == "text" else processor.tokens
         return work(job.turns, job.tools), None
     except Exception as error:  # noqa: BLE001 - whoever asked gets it, whatever it is

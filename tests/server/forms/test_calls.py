@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omega_server.engine.grammar_limits import validate
 from omega_server.engine.request import InvalidGrammar
 from omega_server.forms.calls import CallBegins, CallGoesOn, Calls, Words
 from omega_server.forms.grammar import Form, Schema, Tool
@@ -103,4 +104,4 @@ def test_no_form_needs_no_grammar():
 def test_arguments_must_have_a_schema_that_can_be_followed():
     """A tool is refused like a schema."""
     with pytest.raises(InvalidGrammar):
-        Form(tools=[FIND, Tool("bad", Schema({"type": "object", "not": {}}, strict=True))]).grammar()
+        validate(Form(tools=[FIND, Tool("bad", Schema({"type": "object", "not": {}}, strict=True))]).grammar())

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from omega_server.engine.grammar_limits import validate
 from omega_server.engine.request import InvalidGrammar
 from omega_server.forms import schema as schemas
 from omega_server.forms.grammar import Form, Schema
@@ -93,7 +94,7 @@ def test_what_is_refused_is_refused_quickly(name):
     """A schema that is wrong or costs too much is refused with a reason, and within a second of processor time."""
     began = time.process_time()
     with pytest.raises(InvalidGrammar, match=r"^[^\n]{3,300}$") as caught:
-        Form(Schema(REFUSED[name], strict=True)).grammar()
+        validate(Form(Schema(REFUSED[name], strict=True)).grammar())
     assert "guidance" not in str(caught.value)
     assert time.process_time() - began < 1
 
@@ -102,12 +103,14 @@ def test_what_is_refused_is_refused_quickly(name):
 def test_what_is_taken(name):
     """A schema that can be enforced at a sensible cost becomes a grammar."""
     schemas.check(TAKEN[name])
-    assert "%json" in Form(Schema(TAKEN[name], strict=True)).grammar()
+    grammar = Form(Schema(TAKEN[name], strict=True)).grammar()
+    validate(grammar)
+    assert "%json" in grammar
 
 
 @pytest.mark.parametrize("keyword", [{"not": {"const": 1}}, {"oneOf": [{}, {}]}, {"format": "poem"}])
 def test_without_strict_what_cannot_be_enforced_is_a_wish(keyword):
     """What a strict schema is refused for does no harm in one that is not."""
     with pytest.raises(InvalidGrammar):
-        Form(Schema(keyword, strict=True)).grammar()
-    assert Form(Schema(keyword)).grammar()
+        validate(Form(Schema(keyword, strict=True)).grammar())
+    validate(Form(Schema(keyword)).grammar())

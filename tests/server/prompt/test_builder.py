@@ -13,7 +13,7 @@ import torch
 from jinja2 import TemplateError
 
 from omega_server.engine.attach import attach
-from omega_server.engine.request import ContextLengthExceeded
+from omega_server.engine.request import ContextLengthExceeded, InvalidGrammar
 from omega_server.media.picture import Picture
 from omega_server.model.checkpoint import ModelError
 from omega_server.prompt.builder import PromptBuilder, PromptFailed
@@ -124,6 +124,21 @@ async def test_a_process_that_hangs_is_replaced() -> None:
             with pytest.raises(PromptFailed, match="too long"):
                 await builder.build([Turn("user", (text,))])
             assert (await builder.build(HELLO)).prompt.token_ids
+    finally:
+        builder.close()
+
+
+def test_forms_are_looked_at_where_a_crash_costs_nothing() -> None:
+    """A grammar is right, or wrong for a reason; one that its process does not survive is refused, and others go on."""
+    builder = PromptBuilder(str(MODEL), 8192, processes=1, seconds=5.0)
+    try:
+        builder.validate('start: "a"')
+        with pytest.raises(InvalidGrammar, match="missing"):
+            builder.validate("start: missing")
+        os.kill(*pids(builder), signal.SIGSTOP)
+        with pytest.raises(InvalidGrammar, match="cannot be enforced"):
+            builder.validate('start: "a"')
+        builder.validate('start: "a"')
     finally:
         builder.close()
 
