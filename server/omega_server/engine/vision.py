@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from omega_server.courtesy import stand_back
 from omega_server.engine.request import Medium
 
 Seen = dict[bytes, Tensor | Exception]
@@ -50,7 +49,7 @@ class Vision:
         self._device = device
         self._max_bytes = max_bytes
         self._patches = patches
-        self._thread = ThreadPoolExecutor(1, "vision", initializer=stand_back)
+        self._thread = ThreadPoolExecutor(1, "vision")
         self._threads = torch.get_num_threads()
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._call: Future[Seen] | None = None

@@ -11,7 +11,6 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from omega_server.courtesy import stand_back
 from omega_server.media.clip import MAX_TAKEN_PIXELS, Choice, VideoLimits
 from omega_server.media.decode import Limits, decode
 from omega_server.media.errors import MediaError
@@ -28,7 +27,6 @@ def main() -> None:
     """Decode until standard input ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the server decides what they mean
-    stand_back()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     jobs, results = sys.stdin.buffer, sys.stdout.buffer
     while line := jobs.readline():

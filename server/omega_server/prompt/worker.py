@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from omega_server.courtesy import stand_back
 from omega_server.engine.grammar_limits import validate
 from omega_server.engine.memory_file import MemoryFile
 from omega_server.engine.pixels import header, pixels
@@ -28,7 +27,6 @@ def main(model_path: str, max_length: int, pipe: Connection) -> None:
     """Build prompts until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides what it means
     threading.Thread(target=_end_with_the_server, name="parent", daemon=True).start()
-    stand_back()
     torch.set_num_threads(1)  # several processes share the work, and engines want the cores
     try:
         processor = Processor(model_path, max_length)
