@@ -13,6 +13,7 @@ import uvloop
 from omega_server import logs
 from omega_server.app import create_app
 from omega_server.http_protocol import BoundedHttp
+from omega_server.logs import Lines
 from omega_server.model.checkpoint import ModelError
 from omega_server.serving import Serving
 from omega_server.settings import Settings
@@ -51,7 +52,7 @@ def run(settings: Settings) -> None:
     Raises:
         CannotServe: the server did not come up.
     """
-    logs.set_up(settings.log_format)
+    logs.set_up(Lines(settings.log_format))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings))
 

@@ -15,7 +15,7 @@ from omega_server import loop_watch, tracing
 from omega_server.engine.router import Router
 from omega_server.keys import Keyring
 from omega_server.live_config import LiveConfig
-from omega_server.logs import set_level
+from omega_server.logs import Lines, set_level
 from omega_server.media.loader import Loader
 from omega_server.metrics import EngineLoad, Metrics
 from omega_server.prompt.builder import PromptBuilder
@@ -88,7 +88,9 @@ class Serving:
             EngineError: an engine does not come up.
         """
         boot = self.settings.boot
-        self._router = Router(boot, self.live.current.batching, log_level=logging.getLogger().level)
+        self._router = Router(
+            boot, self.live.current.batching, lines=Lines(self.settings.log_format, self.live.current.log_level)
+        )
         self._prompts, _ = await asyncio.gather(
             asyncio.to_thread(PromptBuilder, boot.model_path, boot.max_length), self._router.start()
         )
@@ -187,4 +189,4 @@ class Serving:
 
     def _configure(self, config: ServerConfig) -> None:
         if self._router is not None:
-            self._router.update(config.batching)
+            self._router.update(config.batching, config.log_level)

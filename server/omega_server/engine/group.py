@@ -35,6 +35,7 @@ from omega_server.engine import attention, memory
 from omega_server.engine.engine import cache_shape
 from omega_server.engine.kv_cache import KVCache
 from omega_server.engine.messages import BEAT_SECONDS
+from omega_server.logs import Lines, set_up
 from omega_server.model import loader
 from omega_server.model.checkpoint import ModelError
 
@@ -52,7 +53,7 @@ class Seat:
         engine: index of the engine.
         rank: in the group; 0 is the engine's own process.
         threads: of torch, in this process.
-        log_level: of the logging module.
+        lines: how it logs.
         meeting: descriptor of the file in which the processes meet. The forks of one seat share it.
     """
 
@@ -60,7 +61,7 @@ class Seat:
     engine: int
     rank: int
     threads: int
-    log_level: int
+    lines: Lines
     meeting: int = field(default_factory=lambda: os.memfd_create("omega-group"))
 
     def meet(self) -> None:
@@ -205,8 +206,7 @@ def _end_when_ended(pid: int, rank: int) -> None:
 
 def _follow(pipe: Connection, seat: Seat) -> NoReturn:
     """What a follower's process runs."""
-    who = f"engine {seat.engine} rank {seat.rank}"
-    logging.basicConfig(level=seat.log_level, format=f"%(asctime)s %(levelname)s {who}: %(message)s", force=True)
+    set_up(seat.lines, engine=seat.engine, rank=seat.rank)
     try:
         _load_and_run(pipe, seat)
     except EOFError:

@@ -4,12 +4,12 @@ Small picklable values only. Pixels do not go through the pipe: the `Submit` is 
 memory that both processes map, unless the engine should have seen them before.
 """
 
-import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omega_schema.server_config import BootConfig
 from omega_server.engine.request import EngineError, MediumHeader, Sampling, Token
 from omega_server.engine.sequence import Placeholders
+from omega_server.logs import Lines
 
 BEAT_SECONDS = 0.2
 """How often an engine gives a sign of life."""
@@ -52,6 +52,7 @@ class Update:
 
     max_batch_size: int
     batch_timeout: float
+    log_level: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +129,10 @@ class WorkerConfig:
         boot: of the whole server.
         index: of this engine.
         limits: live limits at the start.
-        log_level: of the logging module.
+        lines: how it logs.
     """
 
     boot: BootConfig
     index: int
     limits: Update
-    log_level: int = logging.INFO
+    lines: Lines = field(default_factory=Lines)

@@ -39,6 +39,7 @@ from omega_server.engine.request import (
     Token,
 )
 from omega_server.engine.scheduler import check_length
+from omega_server.logs import Lines
 from omega_server.model import checkpoint
 
 logger = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ class Router:
         *,
         hang_seconds: float = 10.0,
         step_seconds: float = 300.0,
-        log_level: int = logging.INFO,
+        lines: Lines | None = None,
     ) -> None:
         """Prepare; `start` does the work.
 
@@ -198,13 +199,13 @@ class Router:
             batching: live limits; see `update`.
             hang_seconds: an engine that gives no sign of life for so long is killed and started again.
             step_seconds: so is one that works for so long on one step; that of the largest picture must fit in.
-            log_level: of the engines' processes.
+            lines: how the engines' processes log.
         """
         self._boot = boot
         self._batching = batching
         self._hang_seconds = hang_seconds
         self._step_seconds = step_seconds
-        self._log_level = log_level
+        self._lines = lines or Lines()
         self._engines: list[_Engine] = []
         self._requests: set[_Request] = set()
         self._held: list[_Request] = []  # no engine may have them now
@@ -283,12 +284,16 @@ class Router:
                 engine.loaded.exception()  # several engines may have failed; one error was enough
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def update(self, batching: Batching) -> None:
+    def update(self, batching: Batching, log_level: str) -> None:
         """Take over new live limits, in all engines, from their next step on."""
         self._batching = batching
+        self._lines = replace(self._lines, level=log_level)
         for engine in self._engines:
             if engine.process is not None:
-                engine.process.send(_limits(batching))
+                engine.process.send(self._limits())
+
+    def _limits(self) -> Update:
+        return Update(self._batching.max_batch_size, self._batching.batch_timeout_ms / 1000, self._lines.level)
 
     async def generate(self, prompt: SharedPrompt | Prompt, sampling: Sampling) -> AsyncIterator[Token]:
         """Answer a prompt, token by token. Closing the iterator drops the request and frees what it holds.
@@ -396,7 +401,7 @@ class Router:
     def _launch(self, engine: _Engine) -> None:
         engine.state = "loading"
         engine.load = Load()
-        config = WorkerConfig(self._boot, engine.index, _limits(self._batching), self._log_level)
+        config = WorkerConfig(self._boot, engine.index, self._limits(), self._lines)
         engine.process = EngineProcess(
             config, lambda message: self._receive(engine, message), lambda code: self._ended(engine, code)
         )
@@ -422,7 +427,7 @@ class Router:
                 engine.state = "ready"
                 self._model = message
                 if engine.process is not None:
-                    engine.process.send(_limits(self._batching))  # they may have changed while it loaded
+                    engine.process.send(self._limits())  # they may have changed while it loaded
                 if not engine.loaded.done():
                     engine.loaded.set_result(None)
                 self._release()
@@ -559,7 +564,3 @@ def _begin(requests: Iterable[_Request], newest: int) -> None:
     for request in requests:
         if request.begun is None and request.id <= newest:
             request.begun = now
-
-
-def _limits(batching: Batching) -> Update:
-    return Update(batching.max_batch_size, batching.batch_timeout_ms / 1000)

@@ -41,6 +41,7 @@ from omega_server.engine.messages import (
     WorkerConfig,
 )
 from omega_server.engine.request import EngineError, EngineFailed, InvalidGrammar, Prompt, Token
+from omega_server.logs import set_level, set_up
 from omega_server.model import checkpoint, loader
 
 logger = logging.getLogger(__name__)
@@ -62,11 +63,11 @@ class _Attached:
 def main(config: WorkerConfig, pipe: Connection) -> None:
     """Run one engine until it is told to stop, or until the router is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the router decides what it means
-    logging.basicConfig(level=config.log_level, format=f"%(asctime)s %(levelname)s engine {config.index}: %(message)s")
+    set_up(config.lines, engine=config.index)
     boot = config.boot
     group = None
     if boot.tensor_parallel > 1:  # before this process has a second thread, for it forks
-        group = Group(Seat(boot, config.index, 0, _threads(boot), config.log_level), pipe)
+        group = Group(Seat(boot, config.index, 0, _threads(boot), config.lines), pipe)
     torch.set_num_threads(_threads(boot))
     torch.set_num_interop_threads(1)
     inbox: queue.SimpleQueue[Submit | Abort | Update | Stop] = queue.SimpleQueue()
@@ -234,6 +235,7 @@ class _Loop:
                 self._engine.abort(message.id)
                 self._dropped = True
             case Update():
+                set_level(message.log_level)
                 self._engine.update(max_batch_size=message.max_batch_size, batch_timeout=message.batch_timeout)
             case Stop():
                 self._stopped = True

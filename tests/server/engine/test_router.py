@@ -110,7 +110,7 @@ async def test_one_engine_through_its_life(model_path, dense_cases):
         await until(lambda: router.snapshot()[0].restarts == 2)
         await until(lambda: router.snapshot()[0].state == "ready" and router.snapshot()[0].kv_blocks_used == 0)
 
-        router.update(Batching(max_batch_size=1, max_queue=1))
+        router.update(Batching(max_batch_size=1, max_queue=1), "info")
         one = await begin(router)
         two = asyncio.create_task(answer(router, TEXT, Sampling(1)))
         await until(lambda: router.snapshot()[0].waiting == 1)

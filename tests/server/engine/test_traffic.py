@@ -83,7 +83,7 @@ async def test_five_hundred_mixed_requests_get_what_they_would_get_alone(worksho
     router = Router(boot, Batching(max_batch_size=2, max_queue=REQUESTS))
     await router.start()
     try:
-        router.update(Batching(max_batch_size=24, max_queue=REQUESTS))
+        router.update(Batching(max_batch_size=24, max_queue=REQUESTS), "info")
         answers, cached = await traffic(router, plan)
         engines = router.snapshot()
     finally:

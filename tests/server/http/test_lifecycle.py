@@ -77,7 +77,7 @@ def test_life(tmp_path: Path, slow_picture: SlowPicture) -> None:
     config.write_text(
         json.dumps({"version": "v1", "images": {"allowedCidrs": ["127.0.0.0/8"], "fetchTimeout": "120s"}})
     )
-    server = start(tmp_path, LOG_FORMAT="json", DRAIN_SECONDS="600", CONFIG_FILE=str(config))
+    server = start(tmp_path, LOG_FORMAT="json", QUANTIZATION="int8", DRAIN_SECONDS="600", CONFIG_FILE=str(config))
     try:
         # It listens long before the model is there.
         assert server.client.get("/live").json()["status"] == "loading"
@@ -127,6 +127,8 @@ def test_life(tmp_path: Path, slow_picture: SlowPicture) -> None:
         server.end()
     entries = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert {"request_id", "status", "path"} <= next(entry for entry in entries if entry.get("status") == 200).keys()
+    # Engines log in the same way; what was converted is told by the first and by the one after it.
+    assert [entry["message"][:6] for entry in entries if entry.get("engine") == 0] == ["int8: ", "int8: "]
 
 
 @pytest.mark.parametrize(

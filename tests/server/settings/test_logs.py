@@ -18,18 +18,19 @@ def record(message: str, fields: dict[str, Any] | None = None, error: BaseExcept
 
 
 def test_json() -> None:
-    """JSON carries fields, request id and exceptions."""
+    """JSON carries the process, fields, request id and exceptions."""
     token = request_id.set("id-1")
-    line = JsonFormatter().format(record("said\nthings", {"status": 200}, ValueError("why")))
+    line = JsonFormatter({"engine": 1}).format(record("said\nthings", {"status": 200}, ValueError("why")))
     request_id.reset(token)
     assert "\n" not in line
     entry = json.loads(line)
-    assert (entry["message"], entry["status"], entry["request_id"]) == ("said\nthings", 200, "id-1")
+    assert (entry["engine"], entry["message"]) == (1, "said\nthings")
+    assert (entry["status"], entry["request_id"]) == (200, "id-1")
     assert "ValueError: why" in entry["exception"]
 
 
 def test_text() -> None:
     """A client's line break cannot forge a line."""
-    line = TextFormatter().format(record("request", {"path": "/x\n12:00 error  forged"}))
+    line = TextFormatter({}).format(record("request", {"path": "/x\n12:00 error  forged"}))
     assert line.count("\n") == 0
     assert "path=/x\\n" in line
