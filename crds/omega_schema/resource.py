@@ -7,7 +7,16 @@ with the unit. Bounds and defaults stand in the declaration and are added to tho
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NotRequired, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator, with_config
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+    with_config,
+)
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
@@ -43,6 +52,11 @@ Resources = Annotated[dict[str, PlainQuantity], Field(max_length=16), _KEYS]
 FreeObject = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
+def _without_nulls(fields: Any) -> Any:
+    """Leave out what is null, as the API server does before it fills in defaults."""
+    return {name: value for name, value in fields.items() if value is not None} if isinstance(fields, dict) else fields
+
+
 class Declared(BaseModel):
     """What every model of the resource has in common: strict, frozen, nothing unknown, and the rules that name it."""
 
@@ -58,10 +72,7 @@ class Declared(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_nothing(cls, fields: Any) -> Any:
-        """Leave out what is null, as the API server does before it fills in defaults."""
-        return (
-            {name: value for name, value in fields.items() if value is not None} if isinstance(fields, dict) else fields
-        )
+        return _without_nulls(fields)
 
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:
@@ -343,7 +354,9 @@ class Pod(Declared):
     node_selector: Labels = Field(default_factory=dict)
     """Labels that a node must have to run a pod."""
 
-    tolerations: Annotated[list[Toleration], Field(max_length=32)] = Field(default_factory=list)
+    tolerations: Annotated[list[Annotated[Toleration, BeforeValidator(_without_nulls)]], Field(max_length=32)] = Field(
+        default_factory=list
+    )
     """Taints that the pods tolerate. The taint of the GPU resource is tolerated already."""
 
     affinity: FreeObject = Field(default_factory=dict)
@@ -355,7 +368,9 @@ class Pod(Declared):
     priority_class_name: OptionalName = ""
     """Priority class of the pods. Empty: the cluster's default."""
 
-    resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
+    resources: Annotated[ResourceRequirements, BeforeValidator(_without_nulls)] = Field(
+        default_factory=ResourceRequirements
+    )
     """CPU and memory of the server container. What is missing is chosen by gpu.count. The GPUs themselves are set by
     gpu.count and refused here."""
 
@@ -363,7 +378,7 @@ class Pod(Declared):
     """Size of /dev/shm, in bytes; it counts as memory of the pod. Missing: chosen by gpu.count."""
 
     env: Annotated[
-        list[EnvVar],
+        list[Annotated[EnvVar, BeforeValidator(_without_nulls)]],
         Field(max_length=100),
         UniqueBy("name"),
     ] = Field(default_factory=list)
@@ -376,7 +391,9 @@ class Pod(Declared):
     annotations: Annotations = Field(default_factory=dict)
     """More annotations of the pods."""
 
-    image_pull_secrets: Annotated[list[LocalObjectRef], Field(max_length=16)] = Field(default_factory=list)
+    image_pull_secrets: Annotated[
+        list[Annotated[LocalObjectRef, BeforeValidator(_without_nulls)]], Field(max_length=16)
+    ] = Field(default_factory=list)
     """Secrets to pull the server image with."""
 
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"

@@ -211,8 +211,12 @@ async def test_an_autoscaler_of_ours(world: Any) -> None:
     )
     # Below minReplicas it scales at once, by the real controller, without asking for a metric.
     await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "replicas"), 2), 60)
-    scaler = await world.get(AUTOSCALER, "vl")
-    assert {one["type"]: one["status"] for one in scaler["status"]["conditions"]}["AbleToScale"] == "True"
+
+    async def is_able() -> bool:
+        conditions = (await world.get(AUTOSCALER, "vl")).get("status", {}).get("conditions", ())
+        return {one["type"]: one["status"] for one in conditions}.get("AbleToScale") == "True"
+
+    await world.until(is_able, 60)
     await world.patch(AUTOSCALER, "vl", {"spec": {"maxReplicas": 9}})
     await world.until(lambda: _has(world, AUTOSCALER, "vl", ("spec", "maxReplicas"), 4), REPAIR_SECONDS)
     assert (await world.get(DEPLOYMENT, "vl"))["spec"]["replicas"] == 2
