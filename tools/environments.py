@@ -11,9 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-FREE_BYTES = 2 * 2**30
-"""Left on the disk, at least."""
-
 
 class NoEnvironment(Exception):  # noqa: N818 - what happened
     """Something cannot run here. The text says why, in one line."""
@@ -24,13 +21,14 @@ def path_of(requirements: Path, home: Path) -> Path:
     return home / f"{requirements.stem}-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]}"
 
 
-def make(requirements: Path, home: Path, *, bytes_needed: int, one_platform: bool = False) -> Path:
+def make(requirements: Path, home: Path, *, bytes_needed: int, bytes_left: int, one_platform: bool = False) -> Path:
     """The environment of a requirements file, installed now unless it is there already.
 
     Args:
         requirements: a file that pins everything by hash. Nothing is resolved: what is pinned is installed.
         home: directory for environments.
         bytes_needed: what it takes on the disk, with the download.
+        bytes_left: on the disk, at least, when it is installed.
         one_platform: whether it has packages for Linux on x86-64 only.
 
     Raises:
@@ -44,9 +42,9 @@ def make(requirements: Path, home: Path, *, bytes_needed: int, one_platform: boo
         raise NoEnvironment(f"{name} has packages for Linux on x86-64 only")
     home.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(home).free
-    if free < FREE_BYTES + bytes_needed:
+    if free < bytes_left + bytes_needed:
         raise NoEnvironment(
-            f"{name} needs {bytes_needed >> 30} GiB of disk with {FREE_BYTES >> 30} GiB to spare; "
+            f"{name} needs {bytes_needed >> 30} GiB of disk with {bytes_left >> 30} GiB to spare; "
             f"{home} has {free >> 30} GiB"
         )
     print(f"installing {name} into {path}", file=sys.stderr, flush=True)

@@ -57,6 +57,10 @@ def _without_nulls(fields: Any) -> Any:
     return {name: value for name, value in fields.items() if value is not None} if isinstance(fields, dict) else fields
 
 
+_NULL_IS_NOTHING = BeforeValidator(_without_nulls)
+"""For what is passed through to pods, which is no model of ours."""
+
+
 class Declared(BaseModel):
     """What every model of the resource has in common: strict, frozen, nothing unknown, and the rules that name it."""
 
@@ -354,7 +358,7 @@ class Pod(Declared):
     node_selector: Labels = Field(default_factory=dict)
     """Labels that a node must have to run a pod."""
 
-    tolerations: Annotated[list[Annotated[Toleration, BeforeValidator(_without_nulls)]], Field(max_length=32)] = Field(
+    tolerations: Annotated[list[Annotated[Toleration, _NULL_IS_NOTHING]], Field(max_length=32)] = Field(
         default_factory=list
     )
     """Taints that the pods tolerate. The taint of the GPU resource is tolerated already."""
@@ -368,9 +372,7 @@ class Pod(Declared):
     priority_class_name: OptionalName = ""
     """Priority class of the pods. Empty: the cluster's default."""
 
-    resources: Annotated[ResourceRequirements, BeforeValidator(_without_nulls)] = Field(
-        default_factory=ResourceRequirements
-    )
+    resources: Annotated[ResourceRequirements, _NULL_IS_NOTHING] = Field(default_factory=ResourceRequirements)
     """CPU and memory of the server container. What is missing is chosen by gpu.count. The GPUs themselves are set by
     gpu.count and refused here."""
 
@@ -378,7 +380,7 @@ class Pod(Declared):
     """Size of /dev/shm, in bytes; it counts as memory of the pod. Missing: chosen by gpu.count."""
 
     env: Annotated[
-        list[Annotated[EnvVar, BeforeValidator(_without_nulls)]],
+        list[Annotated[EnvVar, _NULL_IS_NOTHING]],
         Field(max_length=100),
         UniqueBy("name"),
     ] = Field(default_factory=list)
@@ -391,9 +393,9 @@ class Pod(Declared):
     annotations: Annotations = Field(default_factory=dict)
     """More annotations of the pods."""
 
-    image_pull_secrets: Annotated[
-        list[Annotated[LocalObjectRef, BeforeValidator(_without_nulls)]], Field(max_length=16)
-    ] = Field(default_factory=list)
+    image_pull_secrets: Annotated[list[Annotated[LocalObjectRef, _NULL_IS_NOTHING]], Field(max_length=16)] = Field(
+        default_factory=list
+    )
     """Secrets to pull the server image with."""
 
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"

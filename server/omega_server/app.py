@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 import uuid
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 from fastapi import FastAPI, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omega_server import logs, playground, tracing, websocket
 from omega_server.incoming import Incoming
+from omega_server.metrics import CLIENT_GONE
 from omega_server.routes import ClientGone, Json, router
 from omega_server.serving import Serving
 from omega_server.wire.errors import (
@@ -38,8 +39,6 @@ OPEN = frozenset({"/live", "/ready"}) | playground.PATHS
 """Paths that need no key: the kubelet and the operator have none, and the playground's page asks for it."""
 MAX_HEADERS = 64 * 1024
 """Bytes of all header names and values together."""
-CLIENT_GONE = 499
-"""Status in our log and metrics of a request whose client hung up; no client sees it."""
 
 
 def create_app(serving: Serving) -> FastAPI:
@@ -115,11 +114,9 @@ class _Passage:
 
     def traced(self) -> AbstractContextManager[None]:
         """The request's span, if there are traces."""
-        if self._serving.tracing is None:
-            return nullcontext()
         method, path = self._scope["method"], self._scope["path"]
         attributes = {"http.request.method": method, "url.path": path, "omega.request_id": self._id}
-        return self._serving.tracing.request(method, self._headers, attributes)
+        return tracing.traced(self._serving.tracing, method, self._headers, attributes)
 
     def log(self, seconds: float) -> None:
         route = self._scope.get("route")

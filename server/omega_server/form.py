@@ -13,7 +13,7 @@ from omega_server.wire.tools import AllowedChoice, FunctionTool, NamedTool
 
 _ANY_OBJECT = {"type": "object"}
 _NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
-
+_SCHEMA = "response_format.json_schema.schema"
 
 Validate = Callable[[str], None]
 """Sees whether a grammar can be enforced; raises InvalidGrammar. In another process: native code reads users' input there."""
@@ -54,7 +54,7 @@ def _grammar(request: ChatRequest, validate: Validate) -> str | None:
         content = Schema(_ANY_OBJECT)
     elif isinstance(asked, SchemaFormat):
         content = Schema(asked.json_schema.body, bool(asked.json_schema.strict))
-        _check(content, "response_format.json_schema.schema", validate)
+        _enforced(Form(content), _SCHEMA, _SCHEMA, validate)
     allowed = {tool.function.name for tool in tools_of(request)}
     tools = []
     for index, tool in enumerate(request.tools or ()):
@@ -62,13 +62,9 @@ def _grammar(request: ChatRequest, validate: Validate) -> str | None:
             parameters = _parameters(tool, f"tools[{index}].function.parameters", validate)
             tools.append(Tool(tool.function.name, parameters))
     one = isinstance(request.tool_choice, NamedTool) or request.parallel_tool_calls is False
-    try:
-        grammar = Form(content, tools, _calls(request), not one).grammar()
-        if grammar is not None:
-            validate(grammar)
-    except InvalidGrammar as error:
-        raise bad_request("invalid_json_schema", f"The schemas together: {error}.", "tools") from error
-    return grammar
+    form = Form(content, tools, _calls(request), not one)
+    # Without tools it is what was looked at already, or what every JSON object is.
+    return _enforced(form, "The schemas together", "tools", validate) if tools else form.grammar()
 
 
 def _parameters(tool: FunctionTool, param: str, validate: Validate) -> Schema:
@@ -76,18 +72,19 @@ def _parameters(tool: FunctionTool, param: str, validate: Validate) -> Schema:
     if body["type"] != "object":
         raise bad_request("invalid_json_schema", f"{param}: arguments are an object.", param)
     schema = Schema(body, bool(tool.function.strict))
-    _check(schema, param, validate)
+    _enforced(Form(schema), param, param, validate)  # alone, to be able to say which one is wrong
     return schema
 
 
-def _check(schema: Schema, param: str, validate: Validate) -> None:
-    """Try a schema alone, to be able to say which one is wrong."""
+def _enforced(form: Form, what: str, param: str, validate: Validate) -> str | None:
+    """The grammar of a form that can be enforced; `what` is named where it cannot."""
     try:
-        grammar = Form(schema).grammar()
+        grammar = form.grammar()
         if grammar is not None:
             validate(grammar)
     except InvalidGrammar as error:
-        raise bad_request("invalid_json_schema", f"{param}: {error}.", param) from error
+        raise bad_request("invalid_json_schema", f"{what}: {error}.", param) from error
+    return grammar
 
 
 def _calls(request: ChatRequest) -> Literal["auto", "required"]:

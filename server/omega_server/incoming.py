@@ -1,9 +1,11 @@
 """A request's body on its way in, bounded in bytes and in the time that a client lets us wait for them."""
 
 import asyncio
+from typing import Any
 
 from starlette.types import Message, Receive, Scope
 
+from omega_server.wire import strict_json
 from omega_server.wire.errors import REQUEST_TIMEOUT, ApiError, request_too_large
 
 PATIENCE = 30.0
@@ -17,6 +19,17 @@ never look for an answer on a connection that was cut."""
 
 PIECE = 32 * 1024
 """Bytes from which a piece waits for its turn."""
+LARGE = 256 * 1024
+"""Bytes from which JSON is parsed in a thread."""
+
+
+async def parsed(body: bytes | bytearray) -> Any:
+    """The value that JSON stands for.
+
+    Raises:
+        ApiError: as of `strict_json.parse`.
+    """
+    return await asyncio.to_thread(strict_json.parse, body) if len(body) > LARGE else strict_json.parse(body)
 
 
 class Incoming:

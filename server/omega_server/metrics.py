@@ -16,6 +16,8 @@ SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.
 TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
 LAG = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
 
+CLIENT_GONE = 499
+"""Status in our log and metrics of a request whose client hung up; no client sees it."""
 RECENT_SECONDS = 60.0
 """For how long the longest block of the event loop is remembered."""
 

@@ -14,9 +14,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
 from omega_server import __version__, chat, playground
+from omega_server.incoming import parsed
 from omega_server.media.kept import kept
 from omega_server.serving import Serving
-from omega_server.wire import openapi, responses, sse, strict_json
+from omega_server.wire import openapi, responses, sse
 from omega_server.wire.errors import NOT_FOUND, NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
 from omega_server.wire.large_strings import Splitter, put_back
 from omega_server.wire.requests import ChatRequest, parse_chat, parse_tokenize
@@ -24,8 +25,6 @@ from omega_server.wire.requests import ChatRequest, parse_chat, parse_tokenize
 router = APIRouter(redirect_slashes=False)
 T = TypeVar("T")
 
-LARGE_BODY = 256 * 1024
-"""Bytes from which a body is parsed in a thread."""
 SILENCE = 15.0
 """Seconds without an event after which a stream says that it is still there."""
 
@@ -124,10 +123,9 @@ async def _body(request: Request, parse: Callable[[Any], T]) -> T:
     splitter = Splitter()
     async for chunk in request.stream():
         splitter.feed(chunk)
-    body = splitter.finish()
-    parsed = await asyncio.to_thread(strict_json.parse, body) if len(body) > LARGE_BODY else strict_json.parse(body)
+    value = await parsed(splitter.finish())
     kept.set(splitter.kept)
-    return parse(put_back(parsed, splitter.kept) if splitter.kept else parsed)
+    return parse(put_back(value, splitter.kept) if splitter.kept else value)
 
 
 def _no_stream(wanted: ChatRequest) -> None:

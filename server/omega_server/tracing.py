@@ -9,7 +9,7 @@ What people ask and what the model answers is in none of them.
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,13 @@ def begin() -> Tracing | None:
     named = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     wanted = any(os.environ.get(name) for name in named) and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
     return Tracing() if wanted else None
+
+
+def traced(
+    tracing: Tracing | None, name: str, headers: Mapping[str, str], attributes: Mapping[str, Value]
+) -> AbstractContextManager[None]:
+    """The span of a request, if there are traces."""
+    return nullcontext() if tracing is None else tracing.request(name, headers, attributes)
 
 
 def note(attributes: Mapping[str, Value | None]) -> None:

@@ -9,7 +9,7 @@ import binascii
 import logging
 import time
 import uuid
-from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
+from contextlib import AbstractContextManager, aclosing, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,8 +20,10 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from omega_server import chat, logs, tracing
+from omega_server.incoming import parsed
+from omega_server.metrics import CLIENT_GONE
 from omega_server.serving import Serving
-from omega_server.wire import socket, strict_json
+from omega_server.wire import socket
 from omega_server.wire.errors import (
     INTERNAL,
     INVALID_API_KEY,
@@ -42,11 +44,8 @@ BEARER = "bearer."
 """Begins the subprotocol in which a browser, which can send no Authorization header, has its key in base64url."""
 MOST = 16
 """Requests at the same time on one connection."""
-LARGE = 256 * 1024
-"""Characters from which a message is parsed in a thread."""
 UNSUPPORTED_DATA, RESTART = 1003, 1012
 """Why a connection is closed: a binary message came; the server stops, and another one will answer."""
-CLIENT_GONE = 499
 
 TOO_MANY = Problem(
     429,
@@ -144,7 +143,7 @@ class Connection:
     async def _handle(self, text: str) -> None:
         name = None
         try:
-            value = await _parsed(text)
+            value = await parsed(text.encode("utf-8", "surrogatepass"))
             name = _id_of(value)
             match socket.parse(value):
                 case socket.Cancel(id=unwanted):
@@ -199,10 +198,8 @@ class Connection:
                 self._log(status, time.monotonic() - began)
 
     def _traced(self, request_id: str) -> AbstractContextManager[None]:
-        if self._serving.tracing is None:
-            return nullcontext()
         attributes = {"url.path": PATH, "network.protocol.name": "websocket", "omega.request_id": request_id}
-        return self._serving.tracing.request("WS", self._headers, attributes)
+        return tracing.traced(self._serving.tracing, "WS", self._headers, attributes)
 
     async def _stream(self, name: str, body: dict[str, Any]) -> int:
         """Answer a request; the status that it would have had alone."""
@@ -228,11 +225,6 @@ class Connection:
     async def _close(self, code: int, reason: str) -> None:
         self._closed = True
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-
-async def _parsed(text: str) -> Any:
-    data = text.encode("utf-8", "surrogatepass")
-    return await asyncio.to_thread(strict_json.parse, data) if len(data) > LARGE else strict_json.parse(data)
 
 
 def _id_of(value: Any) -> str | None:

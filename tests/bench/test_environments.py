@@ -47,8 +47,8 @@ def test_a_full_disk_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """Nothing is installed where it would leave too little."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**40, 2**40 - 2**33, 2**33))
-    with pytest.raises(NoEnvironment, match=r"vllm needs \d+ GiB of disk with 2 GiB to spare; .* has 8 GiB"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**40, 2**40 - 2**34, 2**34))
+    with pytest.raises(NoEnvironment, match=r"vllm needs \d+ GiB of disk with 20 GiB to spare; .* has 16 GiB"):
         environments.make("vllm")
     assert not environments.path_of("vllm").exists()
 

@@ -11,6 +11,8 @@ __all__ = ["NoEnvironment", "cache", "make", "path_of"]
 REQUIREMENTS = Path(__file__).parent / "requirements"
 NEEDED_BYTES = 7 * 2**30
 """What vLLM's environment takes, with the download."""
+LEFT_BYTES = 20 * 2**30
+"""Of the disk, at least."""
 
 
 def cache() -> Path:
@@ -30,4 +32,6 @@ def make(name: str) -> Path:
         NoEnvironment: this machine is of another kind, has too little disk, or the packages cannot be had.
     """
     requirements = REQUIREMENTS / f"{name}.txt"
-    return environments.make(requirements, cache() / "environments", bytes_needed=NEEDED_BYTES, one_platform=True)
+    return environments.make(
+        requirements, cache() / "environments", bytes_needed=NEEDED_BYTES, bytes_left=LEFT_BYTES, one_platform=True
+    )

@@ -138,7 +138,7 @@ def test_openai_tries_again_when_the_server_is_full(server: Configured) -> None:
 def others() -> Path:
     """The Python that has LiteLLM and LangChain, installed now unless it is there already."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "omega-vlm" / "environments"
-    return environments.make(CLIENTS, home, bytes_needed=CLIENT_BYTES) / "bin" / "python"
+    return environments.make(CLIENTS, home, bytes_needed=CLIENT_BYTES, bytes_left=CLIENT_BYTES) / "bin" / "python"
 
 
 @pytest.mark.parametrize("name", ["litellm", "langchain"])
