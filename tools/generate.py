@@ -3,8 +3,9 @@
     generate.py            write
     generate.py --check    write nothing; show what differs and exit with 1
 
-The files: the CustomResourceDefinition in crds/, its copy for the chart, and the reference of all fields in docs/.
-All of them come from the package omega_schema and from nothing else, so the same source always gives the same bytes.
+The CustomResourceDefinition in crds/, its copy for the chart and the reference of all fields in docs/ come from the package
+omega_schema; the chart's README from the comments in its values.yaml, its dashboards from dashboards.py. The same source
+always gives the same bytes.
 """
 
 import argparse
@@ -16,12 +17,15 @@ from typing import Any
 
 import yaml
 
+import chart_readme
+import dashboards
 from omega_schema import limits
 from omega_schema.structural import custom_resource_definition, resource_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 CRD = f"{limits.PLURAL}.yaml"
 NOTICE = "Generated from omega_schema by tools/generate.py. Do not edit: run make generate."
+VALUES_NOTICE = "Generated from values.yaml by tools/generate.py. Do not edit: run make generate."
 
 
 def main() -> int:
@@ -62,6 +66,8 @@ def generated_files() -> dict[str, str]:
         f"crds/{CRD}": definition,
         f"charts/omega-vlm/files/{CRD}": definition,
         "docs/reference/resource.md": reference(),
+        f"{chart_readme.CHART}/README.md": chart_readme.readme(ROOT, VALUES_NOTICE),
+        **{f"{chart_readme.CHART}/dashboards/{name}": text for name, text in dashboards.files().items()},
     }
 
 

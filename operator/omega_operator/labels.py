@@ -20,6 +20,9 @@ CONFIG = "omegavlm.io/config"
 TEMPLATE = "omegavlm.io/template"
 """Annotation of a pod: digest of the pod template that it was made from."""
 
+DEFAULT_IMAGE = "omegavlm.io/default-image"
+"""Annotation of a Deployment: the server image that the operator chose, because the resource names none."""
+
 
 def pod(name: str, component: str = SERVER) -> dict[str, str]:
     """Labels of the pods. Without a version: an upgrade of the operator must not roll anybody's pods."""

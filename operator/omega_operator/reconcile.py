@@ -13,6 +13,7 @@ from omega_operator.causes import Cause
 from omega_operator.desired import Desired, desired, names
 from omega_operator.desired.config_map import digest
 from omega_operator.desired.pod_template import pod_template
+from omega_operator.desired.server_image import server_image
 from omega_operator.events import event
 from omega_operator.kinds import Key, Manifest, Ref, ref_of
 from omega_operator.kube import Kube, NameTaken
@@ -104,9 +105,8 @@ class Reconciler:
         if any(pod.is_unschedulable(one) for one in observed.pods):
             return True
         current = observed.child(names.deployment(resource.metadata.name))
-        return resource.spec.rollout.strategy == "Auto" and rollout.begins(
-            current, pod_template(resource, self._settings)
-        )
+        template = pod_template(resource, server_image(resource, current, self._settings))
+        return resource.spec.rollout.strategy == "Auto" and rollout.begins(current, template)
 
     async def _apply(self, resource: OmegaVLMDeployment, observed: Observed) -> tuple[Observed, Cause | None]:
         """Apply and prune; what the cluster refuses for good is a cause, and stops nothing else."""

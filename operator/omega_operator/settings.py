@@ -25,6 +25,9 @@ class Settings(BaseModel):
     server_image: Annotated[str, Field(min_length=1)]
     """Image of the server where spec.image is empty."""
 
+    keep_server_image: bool = False
+    """Pods that run the server image of an earlier release keep it; server_image is for new resources then."""
+
     watch_namespaces: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     """Namespaces to serve, separated by commas. Empty: all."""
 

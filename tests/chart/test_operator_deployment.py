@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from omega_operator.settings import Settings
 
 Render = Callable[..., list[dict[str, Any]]]
@@ -38,6 +40,7 @@ def test_the_operator_understands_its_environment(render: Render, pick: Pick) ->
             serverImage={"repository": "registry.example.com/server", "tag": "7"},
             logLevel="debug",
             logFormat="text",
+            probePort=9000,
         ),
         pick,
     )["containers"]
@@ -52,7 +55,19 @@ def test_the_operator_understands_its_environment(render: Render, pick: Pick) ->
     assert settings.server_image == "registry.example.com/server:7"
     assert (settings.log_level, settings.log_format) == ("debug", "text")
     assert settings.pod_namespace == "omega-system"
-    assert [port["containerPort"] for port in container["ports"]] == [settings.probe_port]
+    assert [port["containerPort"] for port in container["ports"]] == [settings.probe_port] == [9000]
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"), [({}, True), ({"tag": "7"}, False), ({"digest": f"sha256:{'0' * 64}"}, False)], ids=str
+)
+def test_only_a_server_image_that_is_named_reaches_what_runs(
+    render: Render, pick: Pick, values: dict[str, str], kept: bool
+) -> None:
+    """The chart's own version is for new resources; a tag or digest that somebody wrote down is for all."""
+    [container] = pod_of(render(serverImage=values), pick)["containers"]
+    environment = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+    assert Settings.of(environment).keep_server_image is kept
 
 
 def test_probes_ask_the_operator(render: Render, pick: Pick) -> None:
@@ -116,3 +131,49 @@ def test_the_metrics_service_finds_the_port(render: Render, pick: Pick) -> None:
     assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
     ports = {port["name"] for port in template["spec"]["containers"][0]["ports"]}
     assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+
+
+def test_maintenance_takes_one_of_several(render: Render, pick: Pick) -> None:
+    """With two replicas there is a PodDisruptionBudget of the operator's pods; with one it would only be in the way."""
+    kinds = [
+        [one["kind"] for one in render(**values)]
+        for values in ({}, {"replicas": 2, "podDisruptionBudget": {"enabled": False}})
+    ]
+    assert all("PodDisruptionBudget" not in one for one in kinds)
+    manifests = render(replicas=2)
+    budget, template = pick(manifests, "PodDisruptionBudget"), pick(manifests, "Deployment")["spec"]["template"]
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+
+
+def test_replicas_are_spread(render: Render, pick: Pick) -> None:
+    """On different nodes where there are some; a constraint of the cluster's owner counts the operator's pods unless it says more."""
+    manifests = render()
+    labels = pick(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    [spread] = pod_of(manifests, pick)["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    assert spread["labelSelector"]["matchLabels"].items() <= labels.items()
+    zones = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+    others = zones | {"labelSelector": {"matchLabels": {"team": "vision"}}}
+    own = pod_of(render(topologySpreadConstraints=[zones, others]), pick)["topologySpreadConstraints"]
+    assert own == [zones | {"labelSelector": spread["labelSelector"]}, others]
+
+
+def test_the_cluster_may_choose_the_user(render: Render, pick: Pick) -> None:
+    """Ids that are set to null are left to the cluster; the rest of the security context stays."""
+    context = pod_of(render(podSecurityContext={"runAsUser": None, "runAsGroup": None, "fsGroup": None}), pick)
+    assert context["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_prometheus_finds_the_operator(render: Render, pick: Pick) -> None:
+    """The PodMonitor is made when asked for, selects the operator's pods and names a port that they have."""
+    assert not [manifest for manifest in render() if manifest["kind"] == "PodMonitor"]
+    manifests = render(
+        metrics={"podMonitor": {"enabled": True, "interval": "30s", "labels": {"release": "prometheus"}}}
+    )
+    monitor, template = pick(manifests, "PodMonitor"), pick(manifests, "Deployment")["spec"]["template"]
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint == {"port": "probes", "path": "/metrics", "interval": "30s"}
+    assert endpoint["port"] in {port["name"] for port in template["spec"]["containers"][0]["ports"]}

@@ -42,6 +42,14 @@ def test_watched_namespaces_narrow_the_rights(render: Render) -> None:
         assert role["rules"] == narrowed
 
 
+def test_without_a_cluster_role_nothing_outside_is_seen(render: Render) -> None:
+    """rbac.clusterRole=false leaves the Roles as they are, and nothing of the cluster's own."""
+    namespaces = ["vision", "audio"]
+    with_it = render(watchNamespaces=namespaces)
+    without = render(watchNamespaces=namespaces, rbac={"clusterRole": False})
+    assert [one for one in with_it if one["kind"] not in {"ClusterRole", "ClusterRoleBinding"}] == without
+
+
 @pytest.mark.parametrize("namespaces", [[], ["vision", "audio"]])
 def test_every_role_is_bound_to_the_operator(render: Render, namespaces: list[str]) -> None:
     """Each role has a binding of its own kind, in its own namespace, to the ServiceAccount that the pod runs as."""

@@ -11,20 +11,23 @@ import jsonschema
 import pytest
 import yaml
 
+import chart_readme
 from omega_schema.resource import OmegaVLMDeployment
 
 CHART = Path(__file__).parents[2] / "charts/omega-vlm"
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+TEXT = (CHART / "values.yaml").read_text()
+VALUES = yaml.safe_load(TEXT)
+EXPLAINED = {value.path for value in chart_readme.values(TEXT)}
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
 Helm = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted path of every value."""
+    """Dotted path of every value and of every group of values."""
     for name, value in values.items():
         yield f"{prefix}{name}"
-        if isinstance(value, dict) and prefix + name != "resources":
+        if prefix + name not in EXPLAINED:
             yield from paths(value, f"{prefix}{name}.")
 
 
@@ -47,6 +50,13 @@ def test_every_value_is_declared(path: str) -> None:
     assert any("Typo" in message and "unexpected" in message for message in errors)
 
 
+def test_a_value_without_a_comment_is_noticed() -> None:
+    """The generator of the README names the value that nobody explained, at any depth."""
+    text = "# Explained.\none: 1\ntwo:\n  # Explained.\n  three: {}\n  four: 4\n"
+    with pytest.raises(ValueError, match=r"values.yaml:6: two.four has no comment"):
+        list(chart_readme.values(text))
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -65,6 +75,11 @@ def test_every_value_is_declared(path: str) -> None:
         ({"crds": {"enabled": "yes"}}, "crds"),
         ({"serviceAccount": {"create": False}}, "serviceAccount"),
         ({"metrics": {"service": {"port": 0}}}, "port"),
+        ({"metrics": {"podMonitor": {"interval": "often"}}}, "interval"),
+        ({"probePort": 70000}, "probePort"),
+        ({"rbac": {"clusterRole": False}}, "watchNamespaces"),
+        ({"dashboards": {"labels": {"grafana_dashboard": 1}}}, "grafana_dashboard"),
+        ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "topologyKey"),
         ({"env": [{"value": "nameless"}]}, "env"),
         ({"nodeSelector": {"gpu": 8}}, "nodeSelector"),
     ],

@@ -81,6 +81,51 @@ def test_an_upgrade_leaves_the_pods_alone(resource: Callable[..., OmegaVLMDeploy
     assert templates[0] == templates[1]
 
 
+def deployment_of(resource: OmegaVLMDeployment, observed: Observed, settings: Settings) -> dict[str, Any]:
+    """The Deployment that should be there."""
+    return next(one for one in desired(resource, observed, settings).manifests if one["kind"] == "Deployment")
+
+
+def test_an_upgrade_leaves_the_image_alone(
+    resource: Callable[..., OmegaVLMDeployment], observe: Callable[[dict[str, Any]], Observed], settings: Settings
+) -> None:
+    """With another default image, a Deployment keeps the one that it has, and a new one gets the new one."""
+    kept = settings.model_copy(update={"keep_server_image": True})
+    newer = kept.model_copy(update={"server_image": "omega-server:2"})
+    before = deployment_of(resource(), Observed(), kept)
+    after = deployment_of(resource(), observe({"children": [before]}), newer)
+    assert after == before
+    created = deployment_of(resource(), Observed(), newer)
+    assert created["spec"]["template"]["spec"]["containers"][0]["image"] == "omega-server:2"
+
+
+@pytest.mark.parametrize("how", ["a named default", "a named image", "no longer a named image", "another's image"])
+def test_images_that_somebody_asked_for_arrive(
+    how: str,
+    resource: Callable[..., OmegaVLMDeployment],
+    observe: Callable[[dict[str, Any]], Observed],
+    settings: Settings,
+) -> None:
+    """An image is not kept where the chart or the resource names another, nor where it was somebody else's choice."""
+    kept = settings.model_copy(update={"keep_server_image": True})
+    newer = kept.model_copy(update={"server_image": "omega-server:2"})
+    before = deployment_of(
+        resource(**({"image": "own:1"} if how == "no longer a named image" else {})), Observed(), kept
+    )
+    if how == "another's image":
+        before["spec"]["template"]["spec"]["containers"][0]["image"] = "another:1"
+    after = deployment_of(
+        resource(**({"image": "own:2"} if how == "a named image" else {})),
+        observe({"children": [before]}),
+        newer.model_copy(update={"keep_server_image": how != "a named default"}),
+    )
+    wanted = "own:2" if how == "a named image" else "omega-server:2"
+    assert after["spec"]["template"]["spec"]["containers"][0]["image"] == wanted
+    assert after["metadata"].get("annotations") == (
+        None if how == "a named image" else {"omegavlm.io/default-image": "omega-server:2"}
+    )
+
+
 class _Plain(yaml.SafeDumper):
     """YAML without anchors, and text of several lines as such."""
 

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The generator beside an otherwise empty repository."""
-    (tmp_path / "tools").mkdir()
-    (tmp_path / "tools" / "generate.py").write_text((ROOT / "tools" / "generate.py").read_text())
+    for name in ("tools/generate.py", "tools/chart_readme.py", "tools/dashboards.py", "charts/omega-vlm/values.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
     return tmp_path
 
 

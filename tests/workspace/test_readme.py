@@ -13,7 +13,8 @@ from omega_schema.resource import OmegaVLMDeployment
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path.relative_to(ROOT)
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("demo/*.md"), *ROOT.glob("tools/**/*.md"))
+    for pattern in ("*.md", "charts/*/*.md", "docs/**/*.md", "demo/*.md", "tools/**/*.md")
+    for path in ROOT.glob(pattern)
 )
 FOLDERS = ("charts", "crds", "demo", "docs", "operator", "requirements", "server", "tests", "tools")
 

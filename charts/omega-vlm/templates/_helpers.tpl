@@ -37,3 +37,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s:%s" $image.repository ($image.tag | default $root.Chart.AppVersion) }}
 {{- end }}
 {{- end }}
+
+{{- /* Replicas on different nodes where there are some, of each version by itself; never a reason not to run. */ -}}
+{{- define "omega-vlm.spread" -}}
+maxSkew: 1
+topologyKey: kubernetes.io/hostname
+whenUnsatisfiable: ScheduleAnyway
+matchLabelKeys: [pod-template-hash]
+{{- end }}

@@ -6,7 +6,6 @@ from omega_operator.desired import resources, security
 from omega_operator.desired.config_map import FILE
 from omega_operator.desired.model_source import MOUNT, VOLUME, model_volume
 from omega_operator.desired.service import PORT, PORT_NAME
-from omega_operator.settings import Settings
 from omega_schema.resource import OmegaVLMDeployment
 from omega_schema.source import parse_source
 
@@ -21,12 +20,12 @@ STARTUP_SECONDS = 3600
 """Longest time to load a model."""
 
 
-def container(resource: OmegaVLMDeployment, settings: Settings) -> dict[str, Any]:
+def container(resource: OmegaVLMDeployment, image: str) -> dict[str, Any]:
     """Image, environment, probes, mounts and rights."""
     spec = resource.spec
     return {
         "name": NAME,
-        "image": spec.image or settings.server_image,
+        "image": image,
         "imagePullPolicy": spec.pod.image_pull_policy,
         "env": environment(resource),
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],

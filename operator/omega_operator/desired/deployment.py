@@ -7,6 +7,7 @@ from omega_operator.desired import names
 from omega_operator.desired.container import STARTUP_SECONDS
 from omega_operator.desired.metadata import manifest
 from omega_operator.desired.pod_template import pod_template
+from omega_operator.desired.server_image import annotations, server_image
 from omega_operator.kinds import Manifest
 from omega_operator.observed import Observed
 from omega_operator.ownership import owns_replicas
@@ -21,7 +22,8 @@ def deployment(resource: OmegaVLMDeployment, observed: Observed, settings: Setti
     """Everything but the number of replicas is always ours."""
     name = resource.metadata.name
     current = observed.child(names.deployment(name))
-    template = pod_template(resource, settings)
+    image = server_image(resource, current, settings)
+    template = pod_template(resource, image)
     spec = {
         **_replicas(resource, current),
         "selector": {"matchLabels": labels.selector(name)},
@@ -30,7 +32,10 @@ def deployment(resource: OmegaVLMDeployment, observed: Observed, settings: Setti
         "revisionHistoryLimit": REVISIONS,
         "template": template,
     }
-    return manifest(names.deployment(name), resource, settings, spec=spec)
+    made = manifest(names.deployment(name), resource, settings, spec=spec)
+    if chosen := annotations(resource, image):
+        made["metadata"]["annotations"] = chosen
+    return made
 
 
 def _replicas(resource: OmegaVLMDeployment, current: Manifest | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from omega_operator import labels
 from omega_operator.desired import names, resources, security
 from omega_operator.desired.container import ENDPOINTS_GONE_SECONDS, container
 from omega_operator.desired.model_source import model_volume
-from omega_operator.settings import Settings
 from omega_schema.resource import OmegaVLMDeployment
 from omega_schema.source import parse_source
 
@@ -16,7 +15,7 @@ MARGIN_SECONDS = 10
 """Time to stop the engines after the last request was answered."""
 
 
-def pod_template(resource: OmegaVLMDeployment, settings: Settings) -> dict[str, Any]:
+def pod_template(resource: OmegaVLMDeployment, image: str) -> dict[str, Any]:
     """The template, with its own digest as an annotation: a pod tells by it whether it is of the newest."""
     wish = resource.spec.pod
     template: dict[str, Any] = {
@@ -24,14 +23,14 @@ def pod_template(resource: OmegaVLMDeployment, settings: Settings) -> dict[str, 
             "labels": dict(wish.labels) | labels.pod(resource.metadata.name),
             "annotations": dict(wish.annotations),
         },
-        "spec": _pod_spec(resource, settings),
+        "spec": _pod_spec(resource, image),
     }
     text = json.dumps(template, sort_keys=True)
     template["metadata"]["annotations"][labels.TEMPLATE] = hashlib.sha256(text.encode()).hexdigest()[:12]
     return template
 
 
-def _pod_spec(resource: OmegaVLMDeployment, settings: Settings) -> dict[str, Any]:
+def _pod_spec(resource: OmegaVLMDeployment, image: str) -> dict[str, Any]:
     name, spec = resource.metadata.name, resource.spec
     return {
         "serviceAccountName": names.service_account(name).name,
@@ -40,7 +39,7 @@ def _pod_spec(resource: OmegaVLMDeployment, settings: Settings) -> dict[str, Any
         "securityContext": security.POD,
         "terminationGracePeriodSeconds": ENDPOINTS_GONE_SECONDS + spec.rollout.drain_seconds + MARGIN_SECONDS,
         "topologySpreadConstraints": [_spread(name)],
-        "containers": [container(resource, settings)],
+        "containers": [container(resource, image)],
         "volumes": _volumes(resource),
         **_placement(resource),
     }
