@@ -14,7 +14,7 @@ from omega_operator.audit import Audit
 from omega_operator.cache import Cache
 from omega_operator.election import Election
 from omega_operator.kube import Kube
-from omega_operator.metrics import Metrics
+from omega_operator.metrics import Metrics, Now
 from omega_operator.pods import PodConfigs
 from omega_operator.probes import Checks
 from omega_operator.queue import KeyQueue
@@ -26,18 +26,22 @@ from omega_operator.worker import WORKERS, work
 async def run(settings: Settings) -> None:
     """Run until a signal stops kopf."""
     clock = asyncio.get_running_loop().time
-    cache, queue, registry = Cache(), KeyQueue(clock=clock), kopf.OperatorRegistry()
+    metrics = Metrics()
+    cache, queue, registry = Cache(), KeyQueue(clock=clock, waited=metrics.waited), kopf.OperatorRegistry()
     handlers.register(registry, cache, queue)
     async with contextlib.AsyncExitStack() as stack:
-        api = await Api.connect()
+        api = await Api.connect(metrics.requested)
         stack.push_async_callback(api.close)
         session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
-        election = Election(api, settings.pod_namespace, settings.pod_name, clock)
-        kube = Kube(api, election.leads, settings.watch_namespaces, clock)
+        election = Election(api, settings.pod_namespace, settings.pod_name, clock, queue.begin)
+        kube = Kube(api, election.leads, settings.watch_namespaces, clock, metrics.wrote)
         pods = PodConfigs(session, kube, clock)
         reconciler = Reconciler(cache, kube, pods, settings, utc_now)
-        audit = Audit(api, cache, settings.watch_namespaces)
-        metrics = Metrics(waiting=lambda: len(queue), leads=election.leads)
+        audit = Audit(
+            api=api, cache=cache, queue=queue, metrics=metrics, namespaces=settings.watch_namespaces, clock=clock
+        )
+        now = Now(queue.__len__, queue.overdue, queue.longest, election.leads, audit.ages)
+        metrics.follow(now, WORKERS)
 
         started = asyncio.Event()
         checks = Checks(audit=audit, queue=queue, election=election, started=started)

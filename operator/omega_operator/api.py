@@ -2,15 +2,20 @@
 
 ApiError
 ├── Conflict      409: read again and retry
+├── NoAnswer      none came, or not in time
 ├── NotFound      404
 └── Refused       400, 403, 405, 413, 422: the request will be refused again until somebody changes something
+
+Where the API server says Retry-After, the same request is not sent again before: it fails here, at once.
 """
 
 # ruff: noqa: N818 - the names say what happened; the base class says that it is an error
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Self
 
+import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -40,6 +45,10 @@ class Conflict(ApiError):
     """Somebody else wrote first."""
 
 
+class NoAnswer(ApiError):
+    """The API server is away, or too slow. Whether a write was done is not known."""
+
+
 class NotFound(ApiError):
     """There is no such object, namespace or kind."""
 
@@ -55,22 +64,31 @@ _ERRORS: Mapping[int, type[ApiError]] = {
 }
 
 
+Told = Callable[[str, str, float], None]
+"""Hears of each request: its method, the status of the answer or "<error>", and the seconds that it took."""
+
+
+def _nobody(method: str, code: str, seconds: float) -> None:
+    """Hears, and does nothing."""
+
+
 class Api:
     """One connection pool to the API server."""
 
-    def __init__(self, client: ApiClient) -> None:
-        """Args: the client, whose configuration says where the server is."""
-        self._client = client
+    def __init__(self, client: ApiClient, told: Told = _nobody) -> None:
+        """Args: the client, whose configuration says where the server is, and who hears of each request."""
+        self._client, self._told = client, told
+        self._not_before: dict[tuple[str, str], float] = {}
 
     @classmethod
-    async def connect(cls) -> Self:
+    async def connect(cls, told: Told = _nobody) -> Self:
         """From the pod's service account, else from KUBECONFIG."""
         settings = Configuration()
         try:
             config.load_incluster_config(client_configuration=settings)
         except config.ConfigException:
             await config.load_kube_config(client_configuration=settings)
-        return cls(ApiClient(settings))
+        return cls(ApiClient(settings), told)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -86,7 +104,13 @@ class Api:
     async def list(
         self, kind: Kind, namespace: str | None = None, accept: str = "application/json", **query: str
     ) -> list[Manifest]:
-        """All objects of a kind, in chunks of 500.
+        """All objects of a kind; the arguments are those of `pages`."""
+        return [one async for page in self.pages(kind, namespace, accept, **query) for one in page["items"]]
+
+    async def pages(
+        self, kind: Kind, namespace: str | None = None, accept: str = "application/json", **query: str
+    ) -> AsyncIterator[Manifest]:
+        """Lists of the objects of a kind, up to 500 in each, and all of one moment: that of their resourceVersion.
 
         Args:
             kind: what to list.
@@ -94,15 +118,14 @@ class Api:
             accept: the form of the answer.
             query: labelSelector, fieldSelector and so on.
         """
-        found: list[Manifest] = []
         token = ""
         while True:
-            page = query | {"limit": "500"} | ({"continue": token} if token else {})
-            answer = await self.request("GET", kind.path(namespace), query=page, accept=accept)
-            found += answer["items"] or []  # metadata alone of no objects at all is null
-            token = answer["metadata"].get("continue", "")
+            wanted = query | {"limit": "500"} | ({"continue": token} if token else {})
+            page = await self.request("GET", kind.path(namespace), query=wanted, accept=accept)
+            yield page | {"items": page["items"] or []}  # metadata alone of no objects at all is null
+            token = page["metadata"].get("continue", "")
             if not token:
-                return found
+                return
 
     async def request(
         self,
@@ -113,12 +136,14 @@ class Api:
         body: Any = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        timeout: float = TIMEOUT,
     ) -> Manifest:
-        """One request.
+        """One request; `timeout` is the longest time for it, in seconds.
 
         Raises:
-            ApiError: the server answered with a status of 400 or more.
+            ApiError: the server answered with a status of 400 or more, or not at all, or is not to be asked yet.
         """
+        self._heed(method, path)
         made = await self._client.param_serialize(
             method,
             path,
@@ -127,12 +152,34 @@ class Api:
             body=body,
             auth_settings=["BearerToken"],
         )
-        response = await self._client.call_api(*made, _request_timeout=TIMEOUT)
-        text = await response.read()
+        began, code = time.monotonic(), "<error>"
+        try:
+            response = await self._client.call_api(*made, _request_timeout=timeout)
+            text = await response.read()
+            code = str(response.status)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NoAnswer(0, f"no answer from the API server ({type(error).__name__})") from None
+        finally:
+            self._told(method, code, time.monotonic() - began)
         if response.status >= 400:
-            raise _error(response.status, text, response.headers)
+            refusal = _error(response.status, text, response.headers)
+            self._remember(method, path, refusal.retry_after)
+            raise refusal
         decoded: Manifest = json.loads(text)
         return decoded
+
+    def _heed(self, method: str, path: str) -> None:
+        """Fail where the server has said to wait, and it is too early."""
+        left = self._not_before.get((method, path), 0.0) - time.monotonic()
+        if left > 0:
+            raise ApiError(429, "the API server has asked to wait", left)
+
+    def _remember(self, method: str, path: str, retry_after: float) -> None:
+        if not retry_after:
+            return
+        now = time.monotonic()
+        self._not_before = {address: until for address, until in self._not_before.items() if until > now}
+        self._not_before[method, path] = now + retry_after
 
 
 def _error(status: int, text: bytes, headers: Mapping[str, str]) -> ApiError:

@@ -1,72 +1,155 @@
-"""Whether the watches still bring news: now and then the cache is compared with the API server.
+"""Whether the watches bring everything: now and then the cache is compared with the API server, and mended.
 
-A watch can go silent without an error. Then an object in the cache stays at an older version than the server's; if it
-does so over several looks, the operator is blind, and /healthz says so, and the kubelet starts it anew.
+A watch can go silent without an error, and a list that follows a gap does not say what was deleted in it. What the cache
+does not have a few seconds after the server had it is read, one object after the other. A kind that needs this again and
+again has a watch that is dead: /healthz says so, and the kubelet starts the operator anew.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
-
-import aiohttp
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from omega_operator import labels
 from omega_operator.api import METADATA_ONLY, Api, ApiError, NotFound
-from omega_operator.cache import WATCHED, Cache
-from omega_operator.kinds import RESOURCE, Kind
+from omega_operator.cache import WATCHED, Cache, keys_of
+from omega_operator.kinds import RESOURCE, Key, Kind, Manifest
+from omega_operator.metrics import Metrics
+from omega_operator.queue import KeyQueue
 
-PERIOD = 20.0
-"""Seconds between two looks."""
+PERIOD = 30.0
+"""Seconds between two looks: a change is seen within 75 seconds, even if no watch works."""
+
+GRACE = 5.0
+"""Seconds that a watch may be later than a look."""
 
 PATIENCE = 3
-"""Looks in a row at which an object must be behind."""
+"""Looks in a row at which a kind had to be mended."""
 
 _log = logging.getLogger(__name__)
 
-Versions = Mapping[str, str]
-"""By uid: resource version."""
+
+class Late(NamedTuple):
+    """An object of which the cache does not have the newest."""
+
+    uid: str
+    version: int
+    """Of the server's object, or as of which it is gone."""
+
+    place: Key | None
+    """Namespace and name; None: it is gone."""
 
 
 class Audit:
-    """Compares, and remembers what was behind before."""
+    """Looks, compares, mends, and remembers which kinds had to be mended."""
 
-    def __init__(self, api: Api, cache: Cache, namespaces: tuple[str, ...]) -> None:
-        """Args: the API, the cache, the namespaces we serve (none: all)."""
-        self._api, self._cache, self._namespaces = api, cache, namespaces
-        self._behind: dict[Kind, dict[tuple[str, str | None], int]] = {}
+    def __init__(
+        self,
+        *,
+        api: Api,
+        cache: Cache,
+        queue: KeyQueue,
+        metrics: Metrics,
+        namespaces: tuple[str, ...],
+        clock: Callable[[], float],
+        grace: float = GRACE,
+    ) -> None:
+        """Args: the API, the cache, whom to tell of what was mended, the namespaces we serve (none: all), the time."""
+        self._grace = grace
+        self._api, self._cache, self._queue, self._metrics = api, cache, queue, metrics
+        self._namespaces, self._clock = namespaces, clock
+        self._mended: dict[Kind, int] = {}
+        self._good = dict.fromkeys(WATCHED, clock())
 
     @property
     def stale(self) -> list[str]:
-        """Kinds whose watch has gone silent."""
-        return [kind.plural for kind, counts in self._behind.items() if max(counts.values(), default=0) >= PATIENCE]
+        """Kinds whose watch is dead."""
+        return [kind.plural for kind, times in self._mended.items() if times >= PATIENCE]
+
+    def ages(self) -> dict[str, float]:
+        """By kind: seconds since its watch was last known to have brought everything."""
+        now = self._clock()
+        return {kind.name: now - since for kind, since in self._good.items()}
 
     async def run(self) -> None:
         """Look for ever."""
         while True:
             await asyncio.sleep(PERIOD)
-            for kind in WATCHED:
-                try:
-                    server = await self._versions(kind)
-                except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                    _log.warning("%s could not be listed: %s", kind.plural, error or type(error).__name__)
-                    continue
-                self._behind[kind] = behind(server, self._cache.versions(kind), self._behind.get(kind, {}))
+            await self.look()
 
-    async def _versions(self, kind: Kind) -> Versions:
+    async def look(self) -> None:
+        """Compare all kinds, and mend what is late."""
+        looks = {kind: await self._look(kind) for kind in WATCHED}
+        if any(looks.values()):
+            await asyncio.sleep(self._grace)
+        for kind, suspects in looks.items():
+            if suspects is not None:
+                await self._mend(kind, suspects)
+
+    async def _look(self, kind: Kind) -> list[Late] | None:
+        """What the cache does not have as the server has it. None: the server did not say."""
+        server: dict[str, tuple[int, Key]] = {}
+        moments: list[int] = []
         query = {} if kind is RESOURCE else {"labelSelector": labels.OURS}
-        found = {}
-        for namespace in self._namespaces or (None,):
-            try:
-                items = await self._api.list(kind, namespace, METADATA_ONLY, **query)
-            except NotFound:
-                continue  # the cluster does not know this kind
-            found.update({one["metadata"]["uid"]: one["metadata"]["resourceVersion"] for one in items})
-        return found
+        try:
+            for namespace in self._namespaces or (None,):
+                async for page in self._api.pages(kind, namespace, METADATA_ONLY, **query):
+                    moments.append(int(page["metadata"]["resourceVersion"]))
+                    for head in (one["metadata"] for one in page["items"]):
+                        server[head["uid"]] = int(head["resourceVersion"]), Key(head["namespace"], head["name"])
+        except NotFound:
+            return []  # the cluster does not know this kind
+        except ApiError as error:
+            _log.warning("%s could not be listed: %s", kind.plural, error)
+            return None
+        return behind(server, self._cache.versions(kind), min(moments))
+
+    async def _mend(self, kind: Kind, suspects: list[Late]) -> None:
+        """Bring in what is late by now."""
+        late = [one for one in suspects if self._is_late(kind, one)]
+        try:
+            for one in late:
+                for key in await self._bring(kind, one):
+                    self._queue.add(key)
+                self._metrics.repaired(kind.name)
+        except ApiError as error:
+            _log.warning("%s could not be read: %s", kind.plural, error)
+            return
+        if late:
+            _log.warning("the watch of %s had not brought news of %d objects", kind.plural, len(late))
+        self._mended[kind] = self._mended.get(kind, 0) + 1 if late else 0
+        self._good[kind] = self._clock()
+
+    def _is_late(self, kind: Kind, one: Late) -> bool:
+        if one.place is None:
+            return self._cache.holds(kind, one.uid, until=one.version)
+        return not self._cache.has(kind, one.uid, one.version)
+
+    async def _bring(self, kind: Kind, one: Late) -> frozenset[Key]:
+        """Returns the keys that have to be looked at."""
+        found = None if one.place is None else await self._api.get(kind, *one.place)
+        if found is None or found["metadata"]["uid"] != one.uid or not _is_watched(kind, found):
+            return self._cache.remove(kind, one.uid, one.version)
+        self._cache.put(kind, found)
+        return frozenset(keys_of(kind, found))
 
 
-def behind(
-    server: Versions, cached: Versions, before: Mapping[tuple[str, str | None], int]
-) -> dict[tuple[str, str | None], int]:
-    """How many looks in a row each object has been different, and cached at the same version all the while."""
-    different = [(uid, cached.get(uid)) for uid in server.keys() | cached.keys() if server.get(uid) != cached.get(uid)]
-    return {one: before.get(one, 0) + 1 for one in different}
+def behind(server: Mapping[str, tuple[int, Key]], cached: Mapping[str, int], as_of: int) -> list[Late]:
+    """Where the cache is behind.
+
+    Args:
+        server: by uid the version and the place of each object at the server.
+        cached: by uid the version of each object in the cache.
+        as_of: the version of the server's list. What is in the cache and not in the list, and no newer, is gone.
+    """
+    older = [Late(uid, version, place) for uid, (version, place) in server.items() if cached.get(uid, 0) < version]
+    gone = [Late(uid, as_of, None) for uid, version in cached.items() if uid not in server and version <= as_of]
+    return older + gone
+
+
+def _is_watched(kind: Kind, body: Manifest) -> bool:
+    """Whether an object is one of those that our watches show."""
+    if kind is RESOURCE:
+        return True
+    name, _, value = labels.OURS.partition("=")
+    return bool((body["metadata"].get("labels") or {}).get(name) == value)

@@ -1,36 +1,69 @@
-"""What kopf's watches have brought in: resources, their children and their pods, by the resource's key.
+"""What the watches have brought in: resources, their children and their pods, by the resource's key.
 
-Kept as JSON text: a fifth of the memory of dictionaries, and nobody can change what others read.
+Kept as JSON text: a fifth of the memory of dictionaries, and nobody can change what others read. An object never goes back
+to an older version, whatever the order in which its news comes.
 """
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from omega_operator import labels, pod
 from omega_operator.kinds import CHILDREN, POD, RESOURCE, Key, Kind, Manifest, Ref
 
 WATCHED = (RESOURCE, *CHILDREN, POD)
 
+GRAVES = 10_000
+"""How many objects that are gone are remembered, so that late news of them is known to be late."""
+
+
+class _Held(NamedTuple):
+    version: int
+    text: str
+    keys: frozenset[Key]
+
 
 class Cache:
-    """A reader of the indexes that kopf fills."""
+    """Objects by kind and uid, and by the keys of the resources that they are about."""
 
     def __init__(self) -> None:
-        """Empty until kopf has started."""
-        self._indices: Mapping[str, Any] = {}
+        """Empty."""
+        self._objects: dict[Kind, dict[str, _Held]] = {kind: {} for kind in WATCHED}
+        self._by_key: dict[Kind, dict[Key, set[str]]] = {kind: {} for kind in WATCHED}
+        self._gone: OrderedDict[str, int] = OrderedDict()
 
-    def bind(self, indices: Mapping[str, Any]) -> None:
-        """Args: kopf's indexes by their identifiers, see `identifier`."""
-        self._indices = indices
+    # filled by the watches
+
+    def put(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        """Remember an object, unless what is remembered of it is newer."""
+        uid, version = body["metadata"]["uid"], int(body["metadata"]["resourceVersion"])
+        held = self._objects[kind].get(uid)
+        if version <= self._gone.get(uid, 0) or (held is not None and version <= held.version):
+            return
+        self._drop(kind, uid)
+        keys = frozenset(keys_of(kind, body))
+        self._objects[kind][uid] = _Held(version, pack(kind, body), keys)
+        for key in keys:
+            self._by_key[kind].setdefault(key, set()).add(uid)
+
+    def remove(self, kind: Kind, uid: str, version: int) -> frozenset[Key]:
+        """Forget an object that is gone as of a version; returns the keys that it was about."""
+        self._gone[uid] = max(version, self._gone.pop(uid, 0))
+        if len(self._gone) > GRAVES:
+            self._gone.popitem(last=False)
+        return self._drop(kind, uid)
+
+    # read by the reconciler
 
     def keys(self) -> set[Key]:
         """All resources."""
-        return set(self._indices.get(identifier(RESOURCE), ()))
+        return set(self._by_key[RESOURCE])
 
     def resource(self, key: Key) -> Manifest | None:
-        """One resource."""
-        return next(iter(self._read(RESOURCE, key)), None)
+        """One resource; of two, of which one is gone without our knowing yet, the newer."""
+        found = self._read(RESOURCE, key)
+        return max(found, key=lambda one: int(one["metadata"]["resourceVersion"]), default=None)
 
     def children(self, key: Key) -> dict[Ref, Manifest]:
         """All children of one resource but its pods."""
@@ -41,20 +74,37 @@ class Cache:
         mine = [one for one in self._read(POD, key) if one["metadata"]["labels"].get(labels.COMPONENT) == component]
         return tuple(sorted(mine, key=lambda one: (one["metadata"]["creationTimestamp"], one["metadata"]["name"])))
 
-    def versions(self, kind: Kind) -> dict[str, str]:
-        """By the uid of each object of a kind that is cached: its resource version."""
-        index = self._indices.get(identifier(kind), {})
-        heads = (json.loads(text)["metadata"] for key in index for text in index[key])
-        return {head["uid"]: head["resourceVersion"] for head in heads}
+    # compared by the audit
+
+    def versions(self, kind: Kind) -> dict[str, int]:
+        """By the uid of each object of a kind: its resource version."""
+        return {uid: held.version for uid, held in self._objects[kind].items()}
+
+    def has(self, kind: Kind, uid: str, version: int) -> bool:
+        """Whether what is remembered of an object, be it its end, is as new as a version."""
+        held = self._objects[kind].get(uid)
+        return max(held.version if held is not None else 0, self._gone.get(uid, 0)) >= version
+
+    def holds(self, kind: Kind, uid: str, until: int) -> bool:
+        """Whether an object is here, and no newer than a version."""
+        held = self._objects[kind].get(uid)
+        return held is not None and held.version <= until
+
+    # details
+
+    def _drop(self, kind: Kind, uid: str) -> frozenset[Key]:
+        held = self._objects[kind].pop(uid, None)
+        if held is None:
+            return frozenset()
+        for key in held.keys:
+            uids = self._by_key[kind][key]
+            uids.discard(uid)
+            if not uids:
+                del self._by_key[kind][key]
+        return held.keys
 
     def _read(self, kind: Kind, key: Key) -> list[Manifest]:
-        index = self._indices.get(identifier(kind), {})
-        return [json.loads(text) for text in index[key]] if key in index else []
-
-
-def identifier(kind: Kind) -> str:
-    """Names the index of a kind."""
-    return f"cached_{kind.plural}"
+        return [json.loads(self._objects[kind][uid].text) for uid in self._by_key[kind].get(key, ())]
 
 
 def keys_of(kind: Kind, body: Mapping[str, Any]) -> set[Key]:

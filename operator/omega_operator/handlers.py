@@ -1,4 +1,4 @@
-"""kopf's part: it watches, fills the indexes, and tells the queue which key to look at. Nothing else happens here.
+"""kopf's part: it watches, fills the cache, and tells the queue which key to look at. Nothing else happens here.
 
 Only index and event handlers: any other kind would write kopf's annotations or finalizers into the resource.
 """
@@ -9,7 +9,7 @@ from typing import Any
 import kopf
 
 from omega_operator import labels
-from omega_operator.cache import WATCHED, Cache, identifier, keys_of, pack
+from omega_operator.cache import WATCHED, Cache, keys_of
 from omega_operator.kinds import RESOURCE, Kind
 from omega_operator.queue import KeyQueue
 
@@ -22,24 +22,25 @@ def register(registry: kopf.OperatorRegistry, cache: Cache, queue: KeyQueue) -> 
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
     @kopf.on.startup(registry=registry)
-    async def start(settings: kopf.OperatorSettings, **kwargs: Any) -> None:
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         configure(settings)
-        cache.bind({identifier(kind): kwargs[identifier(kind)] for kind in WATCHED})
 
     for kind in WATCHED:
-        _watch(registry, kind, queue)
+        _watch(registry, kind, cache, queue)
 
 
-def _watch(registry: kopf.OperatorRegistry, kind: Kind, queue: KeyQueue) -> None:
+def _watch(registry: kopf.OperatorRegistry, kind: Kind, cache: Cache, queue: KeyQueue) -> None:
     selector = (kind.group, kind.version, kind.plural)
 
-    @kopf.index(*selector, id=identifier(kind), registry=registry)
-    async def remember(body: kopf.Body, **_: Any) -> dict[Any, str]:
-        packed = pack(kind, body)
-        return dict.fromkeys(keys_of(kind, body), packed)
+    # An index that stays empty: kopf calls no event handler before all indexes have seen all that there is.
+    @kopf.index(*selector, id=f"seen_{kind.plural}", registry=registry)
+    async def remember(body: kopf.Body, **_: Any) -> None:
+        cache.put(kind, body)
 
     @kopf.on.event(*selector, id=f"changed_{kind.plural}", registry=registry)
-    async def enqueue(body: kopf.Body, **_: Any) -> None:
+    async def enqueue(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
+        if type == "DELETED":
+            cache.remove(kind, body["metadata"]["uid"], int(body["metadata"]["resourceVersion"]))
         for key in keys_of(kind, body):
             queue.add(key)
 

@@ -4,14 +4,16 @@
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from omega_operator import capacity, ownership
-from omega_operator.api import APPLY, MERGE, Api, NotFound, Refused
+from omega_operator.api import APPLY, MERGE, Api, ApiError, Conflict, NoAnswer, NotFound, Refused
 from omega_operator.capacity import Node
-from omega_operator.kinds import EVENT, NODE, POD, POD_MONITOR, RESOURCE, TRANSITION, Key, Manifest, Ref, ref_of
+from omega_operator.election import MARGIN
+from omega_operator.kinds import EVENT, NODE, POD, POD_MONITOR, RESOURCE, TRANSITION, Key, Kind, Manifest, Ref, ref_of
 from omega_operator.labels import MANAGER
 
 FRESH_SECONDS = 5.0
@@ -19,6 +21,15 @@ FRESH_SECONDS = 5.0
 
 LASTING = 3
 """How often an event must have come before it counts; the kubelet's third try to mount is 1.5 s after the first."""
+
+
+_VERBS = {
+    "apply": ("PATCH", APPLY, {"fieldManager": MANAGER, "force": "true"}),
+    "patch": ("PATCH", MERGE, {"fieldManager": MANAGER}),
+    "create": ("POST", "application/json", {}),
+    "delete": ("DELETE", "application/json", {}),
+}
+"""By verb: method, content type and query."""
 
 
 class NotLeading(Exception):
@@ -54,10 +65,25 @@ class Kube:
     """The cluster."""
 
     def __init__(
-        self, api: Api, may_write: Callable[[], bool], namespaces: tuple[str, ...], clock: Callable[[], float]
+        self,
+        api: Api,
+        may_write: Callable[[], bool],
+        namespaces: tuple[str, ...],
+        clock: Callable[[], float],
+        wrote: Callable[[str, str, str], None],
     ) -> None:
-        """Args: the API, whether we lead now, the namespaces we serve (none: all), and a monotonic clock in seconds."""
+        """The cluster, of which nothing has been looked at.
+
+        Args:
+            api: the API server.
+            may_write: whether we lead now.
+            namespaces: those that we serve; none: all.
+            clock: monotonic, in seconds.
+            wrote: hears the kind, the verb and the outcome of each write.
+        """
         self._api, self._may_write, self._namespaces, self._clock = api, may_write, namespaces, clock
+        self._wrote = wrote
+        self._progress: Counter[Key] = Counter()
         self._written: dict[Key, dict[Ref, _Written]] = {}
         self._statuses: dict[Key, Manifest] = {}
         self._looked = _Looked()
@@ -126,16 +152,16 @@ class Kube:
             return observed
         if observed is None:
             await self._check_name(ref, key.namespace, uid)
-        answer = await self._patch(ref.kind.path(key.namespace, ref.name), manifest, APPLY)
+        answer = await self._write("apply", ref.kind, key.namespace, ref.name, manifest)
+        self._progress[key] += 1
         written[ref] = _Written(digest, _digest(ownership.project(answer, manifest)), answer)
         return answer
 
     async def prune(self, namespace: str, ref: Ref, child: Manifest) -> None:
         """Delete a child that is no longer wanted."""
-        self._fence()
         body = {"propagationPolicy": "Background", "preconditions": {"uid": child["metadata"]["uid"]}}
         try:
-            await self._api.request("DELETE", ref.kind.path(namespace, ref.name), body=body)
+            await self._write("delete", ref.kind, namespace, ref.name, body)
         except NotFound:
             return
 
@@ -147,26 +173,33 @@ class Kube:
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
             "status": status,
         }
-        self._statuses[key] = await self._patch(RESOURCE.path(*key) + "/status", manifest, APPLY)
+        self._statuses[key] = await self._write("apply", RESOURCE, key.namespace, f"{key.name}/status", manifest)
+        self._progress[key] += 1
 
     async def annotate_pod(self, pod: Manifest, annotation: str, value: str) -> None:
         """Set one annotation of a pod, if it still exists."""
         head = pod["metadata"]
         body = {"metadata": {"uid": head["uid"], "annotations": {annotation: value}}}
         try:
-            await self._patch(POD.path(head["namespace"], head["name"]), body, MERGE)
+            await self._write("patch", POD, head["namespace"], head["name"], body)
         except NotFound:
             return
 
     async def tell(self, namespace: str, event: Manifest) -> None:
-        """Record a Kubernetes Event."""
-        self._fence()
-        await self._api.request("POST", TRANSITION.path(namespace), body=event)
+        """Record a Kubernetes Event, unless it is there already."""
+        try:
+            await self._write("create", TRANSITION, namespace, "", event)
+        except Conflict:
+            return
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered about a resource that is gone."""
-        self._statuses.pop(key, None)
-        self._written.pop(key, None)
+        for memory in (self._statuses, self._written, self._progress):
+            memory.pop(key, None)
+
+    def progress(self, key: Key) -> int:
+        """How many writes for a resource have gone well so far."""
+        return self._progress[key]
 
     # details
 
@@ -177,14 +210,26 @@ class Kube:
                 f"{ref} exists already and belongs to somebody else: delete it, or give the resource another name"
             )
 
-    async def _patch(self, path: str, body: Manifest, content_type: str) -> Manifest:
-        self._fence()
-        query = {"fieldManager": MANAGER} | ({"force": "true"} if content_type == APPLY else {})
-        return await self._api.request("PATCH", path, query=query, body=body, content_type=content_type)
+    async def _write(self, verb: str, kind: Kind, namespace: str, name: str, body: Manifest) -> Manifest:
+        """The only place from which anything is written.
 
-    def _fence(self) -> None:
+        Raises:
+            NotLeading: nothing was sent.
+            ApiError: the server refused, or did not answer.
+        """
         if not self._may_write():
             raise NotLeading
+        method, content_type, query = _VERBS[verb]
+        path, outcome = kind.path(namespace, name or None), "ok"
+        try:
+            return await self._api.request(
+                method, path, query=query, body=body, content_type=content_type, timeout=MARGIN
+            )
+        except ApiError as error:
+            outcome = _outcome(error)
+            raise
+        finally:
+            self._wrote(kind.name, verb, outcome)
 
     async def _look(self) -> tuple[Node, ...] | None:
         try:
@@ -198,6 +243,14 @@ class Kube:
         return await self._api.list(
             POD, namespace, fieldSelector="spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
         )
+
+
+def _outcome(error: ApiError) -> str:
+    """One word for what became of a write."""
+    if error.status == 429:
+        return "throttled"
+    names = {NoAnswer: "no_answer", Conflict: "conflict", NotFound: "gone", Refused: "refused"}
+    return names.get(type(error), "failed")
 
 
 def _version(manifest: Manifest) -> int:

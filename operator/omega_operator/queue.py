@@ -23,6 +23,7 @@ class KeyQueue:
         least_interval: float = 0.05,
         first_delay: float = 0.2,
         longest_delay: float = 60.0,
+        waited: Callable[[float], None] = lambda _: None,
     ) -> None:
         """An empty queue.
 
@@ -32,7 +33,9 @@ class KeyQueue:
             least_interval: between the beginnings of two reconciles of one key.
             first_delay: after the first failure; it doubles with each that follows.
             longest_delay: where the doubling ends.
+            waited: hears for how long a key was due when it was handed out, in seconds.
         """
+        self._waited = waited
         self._clock, self._jitter = clock, jitter
         self._least_interval, self._first_delay, self._longest_delay = least_interval, first_delay, longest_delay
         self._due: dict[Key, float] = {}
@@ -41,6 +44,8 @@ class KeyQueue:
         self._working: dict[Key, float] = {}
         self._begun: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
+        self._asked: dict[Key, float] = {}
+        self._serving: dict[Key, float] = {}
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -49,6 +54,8 @@ class KeyQueue:
 
     def add(self, key: Key, delay: float = 0.0) -> None:
         """Ask for a reconcile, after a delay; an earlier one that is already asked for stands."""
+        if not delay:
+            self._asked.setdefault(key, self._clock())
         earliest = self._begun.get(key, float("-inf")) + self._least_interval
         due = max(self._clock() + delay, earliest)
         if due >= self._due.get(key, float("inf")):
@@ -57,23 +64,35 @@ class KeyQueue:
         heapq.heappush(self._heap, (due, next(self._order), key))
         self._changed.set()
 
-    def retry(self, key: Key, at_least: float = 0.0) -> float:
-        """Ask again after a failure; the delay in seconds doubles with each one in a row, and is returned."""
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        delay = min(self._first_delay * 2.0 ** min(failures, 32), self._longest_delay)
-        delay = max(delay * (0.75 + 0.5 * self._jitter()), at_least)
+    def retry(self, key: Key, retry_after: float = 0.0) -> float:
+        """Ask again after a failure; the delay in seconds doubles with each one in a row, and is returned.
+
+        One that says after how many seconds to come back is no failure in this sense: it is obeyed.
+        """
+        if retry_after:
+            delay = retry_after * (1.0 + 0.25 * self._jitter())
+        else:
+            failures = self._failures.get(key, 0)
+            self._failures[key] = failures + 1
+            delay = min(self._first_delay * 2.0 ** min(failures, 32), self._longest_delay)
+            delay *= 0.75 + 0.5 * self._jitter()
         self.add(key, delay)
         return delay
 
-    def succeeded(self, key: Key) -> None:
-        """Forget the failures of a key."""
+    def succeeded(self, key: Key) -> float | None:
+        """Forget the failures of a key; returns the seconds since a change asked for what is done now."""
+        self.forgive(key)
+        asked = self._serving.pop(key, None)
+        return None if asked is None else self._clock() - asked
+
+    def forgive(self, key: Key) -> None:
+        """Forget the failures of a key, which has got further than before."""
         self._failures.pop(key, None)
 
     def forget(self, key: Key) -> None:
         """Forget everything about a key whose resource is gone."""
-        self._failures.pop(key, None)
-        self._begun.pop(key, None)
+        for memory in (self._failures, self._begun, self._asked, self._serving):
+            memory.pop(key, None)
 
     async def get(self) -> Key:
         """Wait for a key that is due and hand it out; `done` must follow."""
@@ -82,6 +101,8 @@ class KeyQueue:
             key = self._pop()
             if key is not None:
                 self._working[key] = self._begun[key] = self._clock()
+                if key in self._asked:  # else it was asked for by itself, to look again
+                    self._serving.setdefault(key, self._asked.pop(key))
                 return key
             await self._sleep()
 
@@ -90,11 +111,25 @@ class KeyQueue:
         self._working.pop(key, None)
         self._changed.set()
 
+    def begin(self) -> None:
+        """Nobody could work until now: what was due before is due now."""
+        now = self._clock()
+        self._asked = dict.fromkeys(self._asked, now)
+        self._due = {key: max(due, now) for key, due in self._due.items()}
+        self._heap = [(due, next(self._order), key) for key, due in self._due.items()]
+        heapq.heapify(self._heap)
+        self._changed.set()
+
     def overdue(self) -> float:
         """For how long the oldest key has been due, or worked on, in seconds: health."""
         now = self._clock()
         waiting = [due for key, due in self._due.items() if key not in self._working]
         return max((now - since for since in [*waiting, *self._working.values()]), default=0.0)
+
+    def longest(self) -> float:
+        """For how long the oldest reconcile that goes on has been going on, in seconds."""
+        now = self._clock()
+        return max((now - since for since in self._working.values()), default=0.0)
 
     def _pop(self) -> Key | None:
         later = []
@@ -108,6 +143,7 @@ class KeyQueue:
                 later.append(entry)
                 continue
             del self._due[key]
+            self._waited(self._clock() - due)
             found = key
             break
         for entry in later:

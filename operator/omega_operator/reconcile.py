@@ -65,6 +65,14 @@ class Reconciler:
             return None
         return await self._bring_about(body, resource)
 
+    def progress(self, key: Key) -> int:
+        """How many writes for a resource have gone well so far."""
+        return self._kube.progress(key)
+
+    def knows(self, key: Key) -> bool:
+        """Whether there is such a resource."""
+        return self._cache.resource(key) is not None
+
     async def _bring_about(self, body: Manifest, resource: OmegaVLMDeployment) -> float | None:
         observed = await self._observe(resource)
         cause, retry = causes.refusal(resource), None

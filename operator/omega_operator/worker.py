@@ -4,9 +4,7 @@ import asyncio
 import logging
 import time
 
-import aiohttp
-
-from omega_operator.api import ApiError
+from omega_operator.api import ApiError, NoAnswer
 from omega_operator.election import Election
 from omega_operator.kinds import Key
 from omega_operator.kube import NotLeading
@@ -30,33 +28,39 @@ async def work(queue: KeyQueue, reconciler: Reconciler, election: Election, metr
         key = await queue.get()
         began = time.monotonic()
         try:
-            outcome = await _once(key, queue, reconciler)
+            result = await _once(key, queue, reconciler, metrics)
         finally:
             queue.done(key)
-        metrics.reconciled(outcome, time.monotonic() - began)
+        metrics.reconciled(result, time.monotonic() - began)
 
 
-async def _once(key: Key, queue: KeyQueue, reconciler: Reconciler) -> str:
+async def _once(key: Key, queue: KeyQueue, reconciler: Reconciler, metrics: Metrics) -> str:
     """One reconcile; says how it went. Whatever happens to one resource, the others go on."""
+    progress = reconciler.progress(key)
     try:
         async with asyncio.timeout(TIMEOUT):
             again = await reconciler.reconcile(key)
     except NotLeading:
         queue.add(key)
-        return "not_leading"
+        return "requeue"
     except ApiError as error:
+        if reconciler.progress(key) > progress:
+            queue.forgive(key)
         delay = queue.retry(key, error.retry_after)
         _log.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
-        return "refused"
-    except (aiohttp.ClientError, TimeoutError) as error:
+        return metrics.failed("no_answer" if isinstance(error, NoAnswer) else "refused")
+    except TimeoutError:
         delay = queue.retry(key)
-        _log.warning("%s/%s: no answer from the API server (%s); again in %.1f s", *key, type(error).__name__, delay)
-        return "no_answer"
+        _log.warning("%s/%s: not done after %.0f s; again in %.1f s", *key, TIMEOUT, delay)
+        return metrics.failed("timeout")
     except Exception:  # noqa: BLE001 - a defect of ours that one resource brings out must not stop the others
         delay = queue.retry(key)
         _log.exception("%s/%s: a defect of the operator; again in %.1f s", *key, delay)
-        return "defect"
-    queue.succeeded(key)
-    if again is not None:
-        queue.add(key, again)
-    return "done"
+        return metrics.failed("defect")
+    metrics.applied(queue.succeeded(key))
+    if not reconciler.knows(key):
+        queue.forget(key)
+    if again is None:
+        return "success"
+    queue.add(key, again)
+    return "requeue_after"

@@ -97,13 +97,20 @@ async def test_least_interval(clock: Clock) -> None:
 
 
 def test_backoff(queue: KeyQueue) -> None:
-    """Delays double up to the longest, start anew after a success, and never undercut what the API server asks for."""
+    """Delays double up to the longest, and start anew after a success or where there is progress."""
     delays = [queue.retry(A) for _ in range(12)]
     assert delays[:4] == [0.2, 0.4, 0.8, 1.6]
     assert delays[-1] == 60.0
     queue.succeeded(A)
     assert queue.retry(A) == 0.2
-    assert queue.retry(B, at_least=30.0) == 30.0
+    queue.forgive(A)
+    assert queue.retry(A) == 0.2
+
+
+def test_what_the_api_server_asks_for(queue: KeyQueue) -> None:
+    """It is obeyed, with some jitter, and makes the next delay no longer."""
+    assert [queue.retry(B, 8.0) for _ in range(3)] == [9.0] * 3
+    assert queue.retry(B) == 0.2
 
 
 def test_jitter(clock: Clock) -> None:
@@ -136,3 +143,32 @@ async def test_waiting_ends_when_a_key_comes() -> None:
     await asyncio.sleep(0)
     queue.done(A)
     assert await waiting == A
+
+
+async def test_time_since_a_change(queue: KeyQueue, clock: Clock) -> None:
+    """It counts from the first news, over failures, and not for what a key asks for by itself."""
+    queue.add(A)
+    clock.now = 2.0
+    queue.add(A)
+    await queue.get()
+    queue.done(A)
+    queue.retry(A)
+    clock.now = 5.0
+    await queue.get()
+    assert queue.succeeded(A) == 5.0
+    queue.done(A)
+    queue.add(A, delay=10.0)
+    clock.now = 20.0
+    await queue.get()
+    assert queue.succeeded(A) is None
+
+
+async def test_time_without_the_lead(queue: KeyQueue, clock: Clock) -> None:
+    """What waited while nobody could work is neither overdue nor late when the work begins."""
+    queue.add(A)
+    clock.now = 1000.0
+    queue.begin()
+    assert queue.overdue() == 0.0
+    await queue.get()
+    clock.now = 1001.0
+    assert queue.succeeded(A) == 1.0

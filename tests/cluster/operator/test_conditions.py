@@ -135,7 +135,7 @@ async def test_what_the_api_server_refuses(world: Any, operator: Any, pod: dict[
 
 
 def _reconciles(metrics: str) -> int:
-    counts = [line for line in metrics.splitlines() if line.startswith("omega_operator_reconciles_total")]
+    counts = [line for line in metrics.splitlines() if line.startswith("omega_operator_reconcile_total")]
     return sum(int(float(line.split()[-1])) for line in counts)
 
 

@@ -15,8 +15,8 @@ async def test_takeover(api: Any, namespace: str, make_operator: Callable[[str],
     first.start()
     second.start()
     await _until_holder(api, namespace, "first")
-    assert "omega_operator_leads 1.0" in first.text("/metrics")
-    assert "omega_operator_leads 0.0" in second.text("/metrics")
+    assert 'omega_operator_leader_election_master_status{name="omega-operator"} 1.0' in first.text("/metrics")
+    assert 'omega_operator_leader_election_master_status{name="omega-operator"} 0.0' in second.text("/metrics")
     assert first.stop() == 0
     await _until_holder(api, namespace, "second", seconds=5)
     first.start()
