@@ -63,6 +63,7 @@ _SENTENCES = {
     "string_too_long": "may not be more than {max_length} bytes",
     "string_too_short": "should be at least {min_length} chars long",
     "too_long": "must have at most {max_length} items",
+    "too_short": "should have at least {min_length} items",
     "value_error": "{error}",
     **{fault: f"must be of type {name}" for fault, name in _TYPES.items()},
 }

@@ -410,18 +410,82 @@ class Monitoring(Declared):
 
 
 class NetworkPolicy(Declared):
-    """Who may open connections to the pods."""
+    """Who may open connections to the pods, and to whom they may open some."""
 
     enabled: bool = True
-    """Whether a NetworkPolicy is made that opens only the server's port."""
+    """Whether NetworkPolicies are made. They let in connections to the server's port only. They let out questions to DNS;
+    connections to public addresses while images.allowRemote is true, and from the download of a model from hf://; and
+    connections to images.allowedCidrs and to."""
 
     from_: Annotated[list[FreeObject], Field(max_length=32)] = Field(default_factory=list, alias="from")
     """Sources that may connect, as in ingress.from of a NetworkPolicy: podSelector, namespaceSelector, ipBlock. Empty:
     every source."""
 
+    to: Annotated[list[FreeObject], Field(max_length=32)] = Field(default_factory=list)
+    """More destinations that may be connected to, on every port, as in egress.to of a NetworkPolicy: podSelector,
+    namespaceSelector, ipBlock. For example a proxy, a collector of traces, or a hub of your own."""
+
+
+class ParentRef(Declared):
+    """A Gateway that the route belongs to."""
+
+    name: ObjectName
+    """Name of the Gateway."""
+
+    namespace: OptionalName = ""
+    """Namespace of the Gateway. Empty: the namespace of the resource."""
+
+    section_name: OptionalName = ""
+    """Name of one listener of the Gateway. Empty: all of them."""
+
+
+class EndpointPicker(Declared):
+    """A picker of the Gateway API inference extension, which chooses the pod for each request."""
+
+    name: ObjectName
+    """Name of the picker's Service, in the namespace of the resource."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] = 9002
+    """Port of that Service, a TCP port number."""
+
+    failure_mode: Literal["FailOpen", "FailClose"] = "FailClose"
+    """What becomes of requests while the picker does not answer: FailOpen sends them to any pod, FailClose refuses
+    them."""
+
+
+class Gateway(Declared):
+    """A way into the cluster by the Gateway API."""
+
+    parent_refs: Annotated[list[ParentRef], Field(min_length=1, max_length=8)]
+    """Gateways that the HTTPRoute belongs to."""
+
+    hostnames: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(min_length=1, max_length=253),
+                Matches(
+                    rules.HOST_PATTERN,
+                    "must be a host name such as example.com, or *.example.com, in lower case and without scheme, port or path",
+                ),
+            ]
+        ],
+        Field(max_length=16),
+    ] = Field(default_factory=list)
+    """Host names that the HTTPRoute answers to. Empty: those of the Gateway."""
+
+    endpoint_picker: EndpointPicker | None = None
+    """Makes an InferencePool of the pods, and sends the HTTPRoute's requests there. Missing: the Service gets them."""
+
 
 class Autoscaling(Declared):
-    """How many pods there are, by how much they have to do. Needs a metrics adapter in the cluster: see the documents."""
+    """How many pods there are, by how much they have to do. Needs KEDA or a metrics adapter in the cluster: see the
+    documents.
+    """
+
+    scaler: Literal["Auto", "HPA", "KEDA"] = "Auto"
+    """Who counts: HPA makes a HorizontalPodAutoscaler, which reads a metrics adapter, KEDA makes a ScaledObject for KEDA
+    2.19 or newer, which asks the pods itself. Auto takes KEDA where the cluster has it."""
 
     min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Fewest pods."""
@@ -443,7 +507,7 @@ class Spec(Declared):
     out of what you apply."""
 
     autoscaling: Autoscaling | None = None
-    """A HorizontalPodAutoscaler for the pods. Missing: none."""
+    """A HorizontalPodAutoscaler or a ScaledObject for the pods. Missing: none."""
 
     image: Annotated[
         str,
@@ -473,6 +537,9 @@ class Spec(Declared):
     pod: Pod = Pod()
     monitoring: Monitoring = Monitoring()
     network_policy: NetworkPolicy = NetworkPolicy()
+
+    gateway: Gateway | None = None
+    """An HTTPRoute, and if asked for an InferencePool. Needs the Gateway API's CRDs in the cluster. Missing: neither."""
 
 
 class StatusGpus(Declared):

@@ -21,7 +21,7 @@ _READ = {"description", "properties", "items", "additionalProperties", "const", 
 """Keywords that are read and written in another form."""
 
 _COPIED = {
-    "type", "enum", "format", "minimum", "maximum", "minLength", "maxLength", "maxItems", "maxProperties", "required",
+    "type", "enum", "format", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties", "required",
     "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys", "x-kubernetes-validations",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from omega_operator.cache import Cache
 from omega_operator.election import Election
 from omega_operator.kube import Kube
 from omega_operator.metrics import Metrics, Now
+from omega_operator.optional_kinds import OptionalKinds
 from omega_operator.pods import PodConfigs
 from omega_operator.probes import Checks
 from omega_operator.queue import KeyQueue
@@ -36,7 +37,8 @@ async def run(settings: Settings) -> None:
         election = Election(api, settings.pod_namespace, settings.pod_name, clock, queue.begin)
         kube = Kube(api, election.leads, settings.watch_namespaces, clock, metrics.wrote)
         pods = PodConfigs(session, kube, clock)
-        reconciler = Reconciler(cache, kube, pods, settings, utc_now)
+        kinds = OptionalKinds(api, cache, queue)
+        reconciler = Reconciler(cache=cache, kube=kube, pods=pods, kinds=kinds, settings=settings, now=utc_now)
         audit = Audit(
             api=api, cache=cache, queue=queue, metrics=metrics, namespaces=settings.watch_namespaces, clock=clock
         )
@@ -51,6 +53,7 @@ async def run(settings: Settings) -> None:
         background = [
             election.run(),
             audit.run(),
+            kinds.run(),
             *(work(queue, reconciler, election, metrics) for _ in range(WORKERS)),
         ]
         tasks = [group.create_task(one) for one in background]

@@ -54,6 +54,10 @@ SERVICE = Kind("v1", "Service", "services")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
+TRIGGER_AUTHENTICATION = Kind("keda.sh/v1alpha1", "TriggerAuthentication", "triggerauthentications")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+INFERENCE_POOL = Kind("inference.networking.k8s.io/v1", "InferencePool", "inferencepools")
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 
 CHILDREN = (
     SERVICE_ACCOUNT,
@@ -66,8 +70,21 @@ CHILDREN = (
     DISRUPTION_BUDGET,
     AUTOSCALER,
     POD_MONITOR,
+    TRIGGER_AUTHENTICATION,
+    SCALED_OBJECT,
+    INFERENCE_POOL,
+    HTTP_ROUTE,
 )
 """Kinds of children, in the order in which they are applied: what a pod needs comes before the pod."""
+
+OPTIONAL: Mapping[Kind, str] = {
+    POD_MONITOR: "the Prometheus operator",
+    TRIGGER_AUTHENTICATION: "KEDA",
+    SCALED_OBJECT: "KEDA",
+    INFERENCE_POOL: "the Gateway API inference extension",
+    HTTP_ROUTE: "the Gateway API",
+}
+"""Kinds that a cluster has only with a project of others: that project."""
 
 POD = Kind("v1", "Pod", "pods")
 NODE = Kind("v1", "Node", "nodes")

@@ -13,7 +13,7 @@ from omega_operator import capacity, ownership
 from omega_operator.api import APPLY, MERGE, Api, ApiError, Conflict, NoAnswer, NotFound, Refused
 from omega_operator.capacity import Node
 from omega_operator.election import MARGIN
-from omega_operator.kinds import EVENT, NODE, POD, POD_MONITOR, RESOURCE, TRANSITION, Key, Kind, Manifest, Ref, ref_of
+from omega_operator.kinds import EVENT, NODE, POD, RESOURCE, TRANSITION, Key, Kind, Manifest, Ref, ref_of
 from omega_operator.labels import MANAGER
 
 FRESH_SECONDS = 5.0
@@ -128,14 +128,6 @@ class Kube:
         lasting = [one for one in events if _times(one) >= LASTING]
         newest = sorted(lasting, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "", reverse=True)
         return tuple(one.get("message", "") for one in newest)
-
-    async def knows_pod_monitors(self) -> bool:
-        """Whether the cluster has the kind PodMonitor."""
-        try:
-            answer = await self._api.request("GET", f"/apis/{POD_MONITOR.api_version}")
-        except NotFound:
-            return False
-        return any(one["name"] == POD_MONITOR.plural for one in answer.get("resources", ()))
 
     # apply
 

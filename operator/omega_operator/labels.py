@@ -41,11 +41,11 @@ def child(name: str, version: str) -> dict[str, str]:
     return pod(name) | {"app.kubernetes.io/version": version}
 
 
-def selector(name: str) -> dict[str, str]:
-    """Selects the server's pods of one resource."""
-    return {COMPONENT: SERVER, NAME: name}
+def selector(name: str, component: str = SERVER) -> dict[str, str]:
+    """Selects the pods of one resource."""
+    return {COMPONENT: component, NAME: name}
 
 
 def selector_text(name: str) -> str:
-    """The same, as autoscalers read it."""
+    """Selects the server's pods, as autoscalers read it."""
     return ",".join(f"{key}={value}" for key, value in selector(name).items())

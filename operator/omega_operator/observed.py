@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from omega_operator.capacity import Node
-from omega_operator.kinds import Manifest, Ref
+from omega_operator.kinds import Kind, Manifest, Ref
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Observed:
     configs: Mapping[str, PodConfig] = field(default_factory=dict)
     """By the name of a running pod: what it says of its configuration."""
 
-    pod_monitors: bool = False
-    """Whether the cluster knows PodMonitors."""
+    kinds: frozenset[Kind] = frozenset()
+    """Of the kinds that not every cluster has: those that this one has."""
 
     def child(self, ref: Ref) -> Manifest | None:
         """One child, if it exists."""

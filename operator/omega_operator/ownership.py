@@ -39,10 +39,15 @@ def owns_more(actual: Manifest, wanted: Manifest) -> bool:
 
 def is_ours(actual: Manifest, uid: str) -> bool:
     """Whether an object is a child of the resource with this uid, or was made by the operator for one before it."""
-    owners = actual["metadata"].get("ownerReferences") or ()
-    if any(owner["uid"] == uid for owner in owners):
+    if is_owned(actual, uid):
         return True
+    owners = actual["metadata"].get("ownerReferences") or ()
     return bool(_ours(actual)) and not any(owner.get("controller") and owner["uid"] != uid for owner in owners)
+
+
+def is_owned(actual: Manifest, uid: str) -> bool:
+    """Whether an object belongs to the resource with this uid."""
+    return any(owner["uid"] == uid for owner in actual["metadata"].get("ownerReferences") or ())
 
 
 def owns_replicas(deployment: Manifest) -> bool:
@@ -60,13 +65,18 @@ def _ours(actual: Manifest) -> list[Mapping[str, Any]]:
 
 
 def _project_list(actual: list[Any], wanted: list[Any]) -> list[Any]:
-    key = next((key for key in _KEYS if wanted and all(isinstance(one, dict) and key in one for one in wanted)), None)
+    key = next((key for key in _KEYS if _tells_apart(key, wanted)), None)
     if key is None:
         if len(actual) != len(wanted):
             return actual
         return [project(have, want) for have, want in zip(actual, wanted, strict=True)]
     by_key = {one[key]: one for one in actual if isinstance(one, dict) and key in one}
     return [project(by_key[want[key]], want) for want in wanted if want[key] in by_key]
+
+
+def _tells_apart(key: str, wanted: list[Any]) -> bool:
+    values = [one[key] for one in wanted if isinstance(one, dict) and key in one]
+    return bool(wanted) and len(values) == len(wanted) == len(set(map(str, values)))
 
 
 def _unwanted(fields: Mapping[str, Any], wanted: Any) -> bool:

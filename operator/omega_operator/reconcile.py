@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from omega_operator import causes, conditions, pod, rollout, status
+from omega_operator import causes, conditions, ownership, pod, rollout, status
 from omega_operator.api import Refused
 from omega_operator.cache import Cache
 from omega_operator.causes import Cause
@@ -19,6 +19,7 @@ from omega_operator.kinds import Key, Manifest, Ref, ref_of
 from omega_operator.kube import Kube, NameTaken
 from omega_operator.labels import DOWNLOAD
 from omega_operator.observed import Observed
+from omega_operator.optional_kinds import OptionalKinds
 from omega_operator.pods import PodConfigs
 from omega_operator.settings import Settings
 from omega_schema.errors import ResourceError
@@ -34,10 +35,18 @@ class Reconciler:
     """Brings one resource's part of the cluster in line with it."""
 
     def __init__(
-        self, cache: Cache, kube: Kube, pods: PodConfigs, settings: Settings, now: Callable[[], datetime]
+        self,
+        *,
+        cache: Cache,
+        kube: Kube,
+        pods: PodConfigs,
+        kinds: OptionalKinds,
+        settings: Settings,
+        now: Callable[[], datetime],
     ) -> None:
-        """Args: what was observed, the cluster, the servers, the operator's settings, and the time in UTC."""
-        self._cache, self._kube, self._pods, self._settings, self._now = cache, kube, pods, settings, now
+        """Args: what was observed, the cluster, the servers, the optional kinds, our settings, and the time in UTC."""
+        self._cache, self._kube, self._pods, self._kinds = cache, kube, pods, kinds
+        self._settings, self._now = settings, now
         self._pods_seen: dict[Key, frozenset[str]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
@@ -96,7 +105,7 @@ class Reconciler:
             pods=pods,
             download_pods=download_pods,
             warnings={pod.name(one): await self._kube.warnings(key.namespace, one) for one in starting},
-            pod_monitors=resource.spec.monitoring.pod_monitor and await self._kube.knows_pod_monitors(),
+            kinds=await self._kinds.known(),
         )
         if self._needs_nodes(resource, seen):
             return dataclasses.replace(seen, nodes=await self._kube.nodes(anew=self._some_pod_left(key, pods)))
@@ -138,7 +147,7 @@ class Reconciler:
         return [
             ref
             for ref, child in observed.children.items()
-            if ref not in wanted.refs and _is_owned(child, resource.metadata.uid)
+            if ref not in wanted.refs and ownership.is_owned(child, resource.metadata.uid)
         ]
 
     def _starting(self, observed: Observed) -> float | None:
@@ -190,7 +199,3 @@ def _parse(body: Manifest) -> OmegaVLMDeployment:
 
 def _status(body: Manifest) -> dict[str, Any]:
     return body.get("status") or {}
-
-
-def _is_owned(child: Manifest, uid: str) -> bool:
-    return any(owner["uid"] == uid for owner in child["metadata"].get("ownerReferences") or ())

@@ -31,6 +31,10 @@ class Settings(BaseModel):
     watch_namespaces: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     """Namespaces to serve, separated by commas. Empty: all."""
 
+    metrics_namespaces: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    """Namespaces that metrics are read from, by Prometheus or KEDA, separated by commas: a NetworkPolicy that names its
+    sources lets them in too."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least urgent lines to log."""
 

@@ -10,9 +10,9 @@ from typing import Any
 from omega_operator import labels, pod
 from omega_operator.causes import Cause
 from omega_operator.conditions import Judgement, dated
-from omega_operator.desired import model_cache, names
+from omega_operator.desired import missing, model_cache, names
 from omega_operator.desired.config_map import digest
-from omega_operator.kinds import Manifest
+from omega_operator.kinds import OPTIONAL, Manifest
 from omega_operator.observed import Observed, PodConfig
 from omega_schema.resource import OmegaVLMDeployment
 from omega_schema.source import HubSource, parse_source
@@ -126,14 +126,17 @@ def _ready(state: _State, cause: Cause | None) -> Judgement:
     if not state.is_rolled_out:
         return _progress(state)
     if state.wanted == 0:
-        return Judgement("Ready", "True", "ScaledToZero", "no pods are wanted: raise spec.replicas to serve")
-    return Judgement("Ready", "True", "Ready", f"{state.ready} of {state.wanted} pods serve{_without_monitor(state)}")
+        words = f"no pods are wanted: raise spec.replicas to serve{_without(state)}"
+        return Judgement("Ready", "True", "ScaledToZero", words)
+    return Judgement("Ready", "True", "Ready", f"{state.ready} of {state.wanted} pods serve{_without(state)}")
 
 
-def _without_monitor(state: _State) -> str:
-    if not state.resource.spec.monitoring.pod_monitor or state.observed.pod_monitors:
-        return ""
-    return "; there is no PodMonitor, because the cluster does not know that kind: install the Prometheus operator"
+def _without(state: _State) -> str:
+    """What was asked for and cannot be here."""
+    return "".join(
+        f"; there is no {kind.name}, because the cluster does not know that kind: install {OPTIONAL[kind]}"
+        for kind in missing(state.resource, state.observed)
+    )
 
 
 def _progress(state: _State) -> Judgement:

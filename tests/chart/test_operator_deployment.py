@@ -37,6 +37,7 @@ def test_the_operator_understands_its_environment(render: Render, pick: Pick) ->
     [container] = pod_of(
         render(
             watchNamespaces=["vision", "audio"],
+            metricsNamespaces=["monitoring", "keda"],
             serverImage={"repository": "registry.example.com/server", "tag": "7"},
             logLevel="debug",
             logFormat="text",
@@ -52,6 +53,7 @@ def test_the_operator_understands_its_environment(render: Render, pick: Pick) ->
     assert set(environment) == {name.upper() for name in Settings.model_fields} - {"VERSION"}
     settings = Settings.of(environment)
     assert settings.watch_namespaces == ("vision", "audio")
+    assert settings.metrics_namespaces == ("monitoring", "keda")
     assert settings.server_image == "registry.example.com/server:7"
     assert (settings.log_level, settings.log_format) == ("debug", "text")
     assert settings.pod_namespace == "omega-system"

@@ -72,6 +72,7 @@ def test_a_value_without_a_comment_is_noticed() -> None:
         ({"watchNamespaces": "vision"}, "watchNamespaces"),
         ({"watchNamespaces": ["Vision"]}, "watchNamespaces"),
         ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
+        ({"metricsNamespaces": "monitoring"}, "metricsNamespaces"),
         ({"crds": {"enabled": "yes"}}, "crds"),
         ({"serviceAccount": {"create": False}}, "serviceAccount"),
         ({"metrics": {"service": {"port": 0}}}, "port"),

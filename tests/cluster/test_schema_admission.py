@@ -151,7 +151,11 @@ def test_the_largest_resource_fits_the_cost_budget(admission: Admission) -> None
                 "allowedCidrs": [f"2001:db8:{number:x}::/48" for number in range(64)],
             },
             "service": {"annotations": full},
-            "networkPolicy": {"from": [{"podSelector": {"matchLabels": {"a": "b"}}}] * 32},
+            "networkPolicy": {kind: [{"podSelector": {"matchLabels": {"a": "b"}}}] * 32 for kind in ("from", "to")},
+            "gateway": {
+                "parentRefs": [{"name": f"{long}{number}", "sectionName": long} for number in range(8)],
+                "hostnames": [f"h{number}.{'n' * 60}.example" for number in range(16)],
+            },
             "pod": {
                 "env": [{"name": f"{long}_{number}", "value": "x" * 1000} for number in range(100)],
                 "labels": full,
@@ -192,7 +196,7 @@ def test_agrees_with_pydantic_on_mixtures(admission: Admission) -> None:
 def leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Path and value of everything in a document that holds nothing else; a map of free content counts as one."""
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    if not node or not children or path[-1:] in {("affinity",), ("valueFrom",), ("from",)}:
+    if not node or not children or path[-1:] in {("affinity",), ("valueFrom",), ("from",), ("to",)}:
         yield path, node
         return
     for step, child in children:

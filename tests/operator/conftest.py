@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from omega_operator import capacity
-from omega_operator.kinds import ref_of
+from omega_operator.kinds import OPTIONAL, ref_of
 from omega_operator.observed import Observed, PodConfig
 from omega_operator.settings import Settings
 from omega_schema.resource import OmegaVLMDeployment
@@ -24,7 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def settings() -> Settings:
     """Settings that do not depend on this machine."""
-    return Settings(server_image="omega-server:1", pod_namespace="omega-system", pod_name="operator-0", version="1.2.3")
+    return Settings(
+        server_image="omega-server:1",
+        pod_namespace="omega-system",
+        pod_name="operator-0",
+        metrics_namespaces=("monitoring",),
+        version="1.2.3",
+    )
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def load_resource() -> Callable[[Path], OmegaVLMDeployment]:
 
 @pytest.fixture
 def observe() -> Callable[[Json], Observed]:
-    """Makes what was observed from a document: children, pods, downloadPods, warnings, nodes, configs, podMonitors."""
+    """Makes what was observed from a document: children, pods, downloadPods, warnings, nodes, configs, kinds."""
     return _observe
 
 
@@ -65,5 +71,5 @@ def _observe(document: Json) -> Observed:
         warnings={name: tuple(messages) for name, messages in document.get("warnings", {}).items()},
         nodes=None if nodes is None else capacity.nodes_of(nodes, document.get("podsOnNodes", [])),
         configs={name: PodConfig(**said) for name, said in document.get("configs", {}).items()},
-        pod_monitors=document.get("podMonitors", False),
+        kinds=frozenset(kind for kind in OPTIONAL if kind.name in document.get("kinds", [])),
     )

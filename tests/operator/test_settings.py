@@ -11,12 +11,14 @@ def test_environment() -> None:
         {
             "SERVER_IMAGE": "x:1",
             "WATCH_NAMESPACES": "a, b,",
+            "METRICS_NAMESPACES": "monitoring,keda",
             "LOG_LEVEL": "debug",
             "PROBE_PORT": "9000",
             "POD_NAME": "op-0",
         }
     )
     assert settings.watch_namespaces == ("a", "b")
+    assert settings.metrics_namespaces == ("monitoring", "keda")
     assert (settings.server_image, settings.log_level, settings.probe_port, settings.pod_name) == (
         "x:1",
         "debug",

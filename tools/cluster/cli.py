@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cluster
-from cluster import base_image, go_tools, host_packages, images, lifecycle
+from cluster import base_image, definitions, go_tools, host_packages, images, lifecycle
 from cluster.places import PLACES
 from cluster.shell import ClusterError
 
@@ -40,6 +40,8 @@ def _run(given: argparse.Namespace) -> int:
             print(PLACES.kubeconfig)
         case "tools":
             print(go_tools.ensure(given.names or tuple(go_tools.ALL)))
+        case "definitions":
+            print(definitions.ensure())
         case "load-image":
             for file in given.files:
                 images.load(file)
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("kubeconfig", help="print the path of the administrator's kubeconfig")
     tools = commands.add_parser("tools", help="build tools, print the directory that holds them")
     tools.add_argument("names", nargs="*", metavar="NAME", help=", ".join(go_tools.ALL))
+    commands.add_parser("definitions", help="print the directory of other projects' CustomResourceDefinitions")
     load = commands.add_parser("load-image", help="import oci-archives or docker-archives")
     load.add_argument("files", nargs="+", type=Path, metavar="FILE")
     build = commands.add_parser("build-image", help="build with buildah and import")

@@ -124,7 +124,7 @@ def ensure(names: Iterable[str] = tuple(ALL)) -> Path:
 
 
 def _build_all(missing: list[Tool]) -> None:
-    go = _go(_needed_go(MODULES))
+    go = compiler()
     say(
         f"building {len(missing)} tools once, about {sum(tool.seconds for tool in missing) // 60 + 1} min on two cores: "
         + ", ".join(tool.name for tool in missing)
@@ -173,6 +173,15 @@ def _link() -> None:
 
 def _build_cache() -> Path:
     return TOOLS / "go-build"
+
+
+def compiler() -> str:
+    """A Go compiler that is new enough for all modules.
+
+    Raises:
+        ClusterError: if there is none, and none can be installed.
+    """
+    return _go(_needed_go(MODULES))
 
 
 def version(text: str) -> tuple[int, ...]:

@@ -6,15 +6,29 @@ from omega_operator.desired import model_cache, names
 from omega_operator.desired.autoscaler import autoscaler
 from omega_operator.desired.config_map import config_map
 from omega_operator.desired.deployment import deployment
-from omega_operator.desired.network_policy import network_policy
+from omega_operator.desired.http_route import http_route
+from omega_operator.desired.inference_pool import inference_pool
+from omega_operator.desired.network_policy import download_policy, network_policy
 from omega_operator.desired.pod_disruption_budget import pod_disruption_budget
 from omega_operator.desired.pod_monitor import pod_monitor
+from omega_operator.desired.scaled_object import scaled_object, trigger_authentication
 from omega_operator.desired.service import service
 from omega_operator.desired.service_account import service_account
-from omega_operator.kinds import Manifest, Ref, ref_of
+from omega_operator.kinds import (
+    HTTP_ROUTE,
+    INFERENCE_POOL,
+    POD_MONITOR,
+    SCALED_OBJECT,
+    TRIGGER_AUTHENTICATION,
+    Kind,
+    Manifest,
+    Ref,
+    ref_of,
+)
 from omega_operator.observed import Observed
+from omega_operator.ownership import is_owned
 from omega_operator.settings import Settings
-from omega_schema.resource import OmegaVLMDeployment
+from omega_schema.resource import Autoscaling, Gateway, OmegaVLMDeployment
 from omega_schema.source import HubSource, parse_source
 
 
@@ -42,18 +56,66 @@ def desired(resource: OmegaVLMDeployment, observed: Observed, settings: Settings
         service(resource, settings),
     ]
     if resource.spec.network_policy.enabled:
-        manifests.append(network_policy(resource, settings))
-    if (autoscaling := resource.spec.autoscaling) is not None:
-        manifests.append(autoscaler(resource, autoscaling, settings))
+        manifests += _policies(resource, settings)
+    if resource.spec.autoscaling is not None:
+        manifests += _scaling(resource, resource.spec.autoscaling, observed, settings)
     if _most(resource, observed) > 1:
         manifests.append(pod_disruption_budget(resource, settings))
-    if resource.spec.monitoring.pod_monitor and observed.pod_monitors:
+    if resource.spec.monitoring.pod_monitor and POD_MONITOR in observed.kinds:
         manifests.append(pod_monitor(resource, settings))
+    if resource.spec.gateway is not None:
+        manifests += _ways_in(resource, resource.spec.gateway, observed, settings)
     cached, held = _cache(resource, observed, settings)
     manifests += cached
     if names.deployment(resource.metadata.name) not in held:
         manifests.append(deployment(resource, observed, settings))
     return Desired(tuple(sorted(manifests, key=lambda one: ref_of(one).order)), held)
+
+
+def missing(resource: OmegaVLMDeployment, observed: Observed) -> tuple[Kind, ...]:
+    """Kinds that the resource asks for and the cluster does not know: of these there are no children."""
+    spec = resource.spec
+    asked = {
+        POD_MONITOR: spec.monitoring.pod_monitor,
+        SCALED_OBJECT: spec.autoscaling is not None and spec.autoscaling.scaler == "KEDA",
+        HTTP_ROUTE: spec.gateway is not None,
+        INFERENCE_POOL: spec.gateway is not None and spec.gateway.endpoint_picker is not None,
+    }
+    return tuple(kind for kind, is_asked in asked.items() if is_asked and kind not in observed.kinds)
+
+
+def _policies(resource: OmegaVLMDeployment, settings: Settings) -> list[Manifest]:
+    policies = [network_policy(resource, settings)]
+    if isinstance(parse_source(resource.spec.model.source), HubSource):
+        policies.append(download_policy(resource, settings))
+    return policies
+
+
+def _scaling(
+    resource: OmegaVLMDeployment, autoscaling: Autoscaling, observed: Observed, settings: Settings
+) -> list[Manifest]:
+    """One autoscaler, never two: where there is one of the other kind, it goes first. KEDA refuses to be the second."""
+    name = resource.metadata.name
+    has_keda = {SCALED_OBJECT, TRIGGER_AUTHENTICATION} <= observed.kinds
+    by_keda = autoscaling.scaler == "KEDA" or (autoscaling.scaler == "Auto" and has_keda)
+    other = observed.child(names.autoscaler(name) if by_keda else names.scaled_object(name))
+    if (by_keda and not has_keda) or (other is not None and is_owned(other, resource.metadata.uid)):
+        return []
+    if not by_keda:
+        return [autoscaler(resource, autoscaling, settings)]
+    made = [scaled_object(resource, autoscaling, settings)]
+    if resource.spec.auth is not None:
+        made.append(trigger_authentication(resource, resource.spec.auth, settings))
+    return made
+
+
+def _ways_in(resource: OmegaVLMDeployment, gateway: Gateway, observed: Observed, settings: Settings) -> list[Manifest]:
+    made, pool = [], False
+    if gateway.endpoint_picker is not None and INFERENCE_POOL in observed.kinds:
+        made, pool = [inference_pool(resource, gateway.endpoint_picker, settings)], True
+    if HTTP_ROUTE in observed.kinds:
+        made.append(http_route(resource, gateway, settings, pool=pool))
+    return made
 
 
 def _most(resource: OmegaVLMDeployment, observed: Observed) -> int:

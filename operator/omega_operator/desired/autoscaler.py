@@ -13,39 +13,39 @@ CALM_SECONDS = 300
 """For how long fewer pods must have been enough before one goes: loading a model takes minutes, waiting costs less."""
 
 
+TARGET = {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.name}
+
+BEHAVIOR = {
+    "scaleUp": {
+        "stabilizationWindowSeconds": 0,
+        "selectPolicy": "Max",
+        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 60}],
+    },
+    "scaleDown": {
+        "stabilizationWindowSeconds": CALM_SECONDS,
+        "selectPolicy": "Max",
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+    },
+}
+"""At most twice as many a minute, and one less."""
+
+
 def autoscaler(resource: OmegaVLMDeployment, autoscaling: Autoscaling, settings: Settings) -> Manifest:
     """A HorizontalPodAutoscaler on the Deployment: the resource itself stays as it was applied.
 
     Pods that are not ready count as idle when pods are added and as busy when they are taken away (the controller's own
     rule, see the Kubernetes documentation), so neither pods that find no GPU nor missing metrics make it flap.
     """
-    name = resource.metadata.name
-    twice_as_many = {"type": "Percent", "value": 100, "periodSeconds": 60}
-    one_less = {"type": "Pods", "value": 1, "periodSeconds": 60}
+    target = {"type": "AverageValue", "averageValue": str(autoscaling.requests_per_engine)}
     return manifest(
-        names.autoscaler(name),
+        names.autoscaler(resource.metadata.name),
         resource,
         settings,
         spec={
-            "scaleTargetRef": {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.name, "name": name},
+            "scaleTargetRef": TARGET | {"name": names.deployment(resource.metadata.name).name},
             "minReplicas": autoscaling.min_replicas,
             "maxReplicas": autoscaling.max_replicas,
-            "metrics": [
-                {
-                    "type": "Pods",
-                    "pods": {
-                        "metric": {"name": METRIC},
-                        "target": {"type": "AverageValue", "averageValue": str(autoscaling.requests_per_engine)},
-                    },
-                }
-            ],
-            "behavior": {
-                "scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [twice_as_many]},
-                "scaleDown": {
-                    "stabilizationWindowSeconds": CALM_SECONDS,
-                    "selectPolicy": "Max",
-                    "policies": [one_less],
-                },
-            },
+            "metrics": [{"type": "Pods", "pods": {"metric": {"name": METRIC}, "target": target}}],
+            "behavior": BEHAVIOR,
         },
     )

@@ -7,11 +7,15 @@ from omega_operator.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
+    HTTP_ROUTE,
+    INFERENCE_POOL,
     JOB,
     NETWORK_POLICY,
     POD_MONITOR,
+    SCALED_OBJECT,
     SERVICE,
     SERVICE_ACCOUNT,
+    TRIGGER_AUTHENTICATION,
     VOLUME_CLAIM,
     Ref,
 )
@@ -48,14 +52,39 @@ def autoscaler(name: str) -> Ref:
     return Ref(AUTOSCALER, name)
 
 
+def scaled_object(name: str) -> Ref:
+    """How many pods there are, by KEDA."""
+    return Ref(SCALED_OBJECT, name)
+
+
+def trigger_authentication(name: str) -> Ref:
+    """How KEDA may ask the pods."""
+    return Ref(TRIGGER_AUTHENTICATION, name)
+
+
+def inference_pool(name: str) -> Ref:
+    """The pods for an endpoint picker."""
+    return Ref(INFERENCE_POOL, name)
+
+
+def http_route(name: str) -> Ref:
+    """The way in through a Gateway."""
+    return Ref(HTTP_ROUTE, name)
+
+
 def pod_monitor(name: str) -> Ref:
     """Metrics of the pods."""
     return Ref(POD_MONITOR, name)
 
 
 def network_policy(name: str) -> Ref:
-    """Who may connect to the pods."""
+    """Who may connect to the pods, and to whom they may."""
     return Ref(NETWORK_POLICY, name)
+
+
+def download_policy(name: str) -> Ref:
+    """To whom downloads may connect."""
+    return Ref(NETWORK_POLICY, f"{name}-download")
 
 
 def cache(name: str) -> Ref:

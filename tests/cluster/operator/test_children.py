@@ -207,7 +207,9 @@ async def test_replicas_belong_to_an_autoscaler(world: Any) -> None:
 async def test_an_autoscaler_of_ours(world: Any) -> None:
     """The autoscaler finds the Deployment, what it scales to stays, and the number stays when the autoscaler goes."""
     await world.create(
-        replicas=None, autoscaling={"minReplicas": 2, "maxReplicas": 4}, pod={"nodeSelector": {"no": "node"}}
+        replicas=None,
+        autoscaling={"scaler": "HPA", "minReplicas": 2, "maxReplicas": 4},
+        pod={"nodeSelector": {"no": "node"}},
     )
     # Below minReplicas it scales at once, by the real controller, without asking for a metric.
     await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "replicas"), 2), 60)
