@@ -1,7 +1,7 @@
 # The front door. Everything runs in .venv, which tools/environment.sh makes from the pinned requirements.
 .DEFAULT_GOAL := help
 .PHONY: help environment check format generate requirements test test-unit test-cluster serve demo demo-down demo-model \
-        cluster cluster-down bench bench-gpu
+        cluster cluster-down bench bench-gpu kubectl-omega
 
 PYTHON := .venv/bin/python
 SOURCES := crds operator server tools tests demo
@@ -31,7 +31,7 @@ requirements: environment ## Pin the requirements again from requirements/*.in.
 	tools/requirements.sh
 
 test-unit: environment ## Unit tests: no model, no cluster; seconds.
-	.venv/bin/pytest -q tests/schema tests/operator tests/workspace tests/tools tests/chart
+	.venv/bin/pytest -q tests/schema tests/operator tests/workspace tests/tools tests/chart tests/kubectl
 
 test-cluster: environment ## Tests against a real Kubernetes (started here, root on Linux).
 	.venv/bin/pytest tests/cluster
@@ -41,6 +41,9 @@ test: check ## Everything, as CI runs it.
 
 serve: environment ## The server alone, with the demo model on the CPU, at http://127.0.0.1:8000.
 	.venv/bin/omega-server serve --model-path demo/model --device cpu --dtype float32
+
+kubectl-omega: ## Write the plugin `kubectl omega` as one file: dist/kubectl-omega.
+	python3 tools/plugin.py
 
 bench: environment ## Measure this server and others on the CPU, and write docs/benchmarks (20 to 25 minutes).
 	$(PYTHON) tools/bench

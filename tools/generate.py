@@ -4,8 +4,8 @@
     generate.py --check    write nothing; show what differs and exit with 1
 
 The CustomResourceDefinition in crds/, its copy for the chart and the reference of all fields in docs/ come from the package
-omega_schema; the chart's README from the comments in its values.yaml, its dashboards from dashboards.py. The same source
-always gives the same bytes.
+omega_schema; the chart's README from the comments in its values.yaml, its dashboards from dashboards.py; what kubectl omega
+advises from docs/troubleshooting.md. The same source always gives the same bytes.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+import advice
 import chart_readme
 import dashboards
 from omega_schema import limits
@@ -67,6 +68,7 @@ def generated_files() -> dict[str, str]:
         f"charts/omega-vlm/files/{CRD}": definition,
         "docs/reference/resource.md": reference(),
         f"{chart_readme.CHART}/README.md": chart_readme.readme(ROOT, VALUES_NOTICE),
+        "server/omega_server/kubectl/advice.json": advice.advice(ROOT),
         **{f"{chart_readme.CHART}/dashboards/{name}": text for name, text in dashboards.files().items()},
     }
 

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The generator beside an otherwise empty repository."""
-    for name in ("tools/generate.py", "tools/chart_readme.py", "tools/dashboards.py", "charts/omega-vlm/values.yaml"):
+    tools = (f"tools/{name}.py" for name in ("generate", "advice", "chart_readme", "dashboards"))
+    for name in (*tools, "charts/omega-vlm/values.yaml", "docs/troubleshooting.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text())
     return tmp_path

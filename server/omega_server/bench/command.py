@@ -41,12 +41,13 @@ class _Parser(argparse.ArgumentParser):
         raise BenchError(f"{message}; see {self.prog} --help")
 
 
-def bench(argv: Sequence[str], program: str = "omega-server bench") -> str:
+def bench(argv: Sequence[str], program: str = "omega-server bench", url: str | None = None) -> str:
     """Put load on a server and measure it. Progress goes to standard error.
 
     Args:
         argv: the command line after the command's name.
         program: what it was called by.
+        url: of the server; None if the command line says it.
 
     Returns:
         a table for people.
@@ -54,7 +55,7 @@ def bench(argv: Sequence[str], program: str = "omega-server bench") -> str:
     Raises:
         BenchError: the command line is wrong, the server cannot be used, or it answered nothing.
     """
-    options = _parser(program).parse_args(argv)
+    options = _parser(program, url).parse_args(argv)
     _check(options)
     try:
         figures, model = asyncio.run(_measure(options))
@@ -68,13 +69,16 @@ def bench(argv: Sequence[str], program: str = "omega-server bench") -> str:
     return _table(figures, options, model)
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
+def _parser(program: str, url: str | None) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=program,
         allow_abbrev=False,
         description="Put load on a server with the OpenAI API (text and pictures, streamed) and measure it.",
     )
-    parser.add_argument("url", metavar="URL", help="of the server, such as http://127.0.0.1:8000")
+    if url is None:
+        parser.add_argument("url", metavar="URL", help="of the server, such as http://127.0.0.1:8000")
+    else:
+        parser.set_defaults(url=url)
     parser.add_argument("--requests", type=_whole(1, MOST_REQUESTS), default=32, help="how many (default: 32)")
     text = "most requests at once (default: 16, or with --rate no limit)"
     parser.add_argument("--concurrency", type=_whole(1, MOST_REQUESTS), help=text)
