@@ -1,10 +1,11 @@
-"""What is free on the nodes, and whether a pod fits. Pure."""
+"""What nodes have, what pods take from it, and what is left. Pure."""
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from omega_operator.kinds import Manifest
@@ -24,14 +25,42 @@ _AMOUNT = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([numkKMGTPE]?i?)")
 
 
 @dataclass(frozen=True)
+class Occupant:
+    """A pod, reduced to what decides where it fits and who fits beside it."""
+
+    namespace: str
+    name: str
+    labels: Mapping[str, str]
+
+    requests: Amounts
+    """What it takes from its node; of the resource `pods` it takes one."""
+
+    avoids: tuple[Mapping[str, Any], ...] = ()
+    """Its required anti-affinity: it shares no part of the topology with pods that one of these terms selects."""
+
+
+@dataclass(frozen=True)
 class Node:
-    """A node, reduced to what decides whether a pod fits."""
+    """A node that takes pods, and who is on it."""
 
     name: str
     labels: Mapping[str, str]
     taints: tuple[Mapping[str, str], ...]
     allocatable: Amounts
-    free: Amounts
+    pods: tuple[Occupant, ...] = ()
+
+    @cached_property
+    def free(self) -> Amounts:
+        """What no pod has taken."""
+        left = dict(self.allocatable)
+        for pod in self.pods:
+            for name, value in pod.requests.items():
+                left[name] = left.get(name, Decimal(0)) - value
+        return left
+
+    def has(self, wanted: Amounts) -> bool:
+        """Whether so much is free."""
+        return all(self.free.get(name, Decimal(0)) >= value for name, value in wanted.items())
 
 
 def amount(quantity: str | int) -> Decimal:
@@ -46,53 +75,68 @@ def amount(quantity: str | int) -> Decimal:
     return Decimal(match[1]) * _UNITS[match[2]]
 
 
+def amounts(quantities: Mapping[str, str | int] | None) -> dict[str, Decimal]:
+    """The numbers behind several quantities."""
+    return {name: amount(quantity) for name, quantity in (quantities or {}).items()}
+
+
 def requests_of(pod_spec: Mapping[str, Any]) -> dict[str, Decimal]:
-    """What the scheduler reserves for a pod: the sum of its containers, or its largest init container."""
+    """What the scheduler reserves for a pod: the sum of what runs side by side, or its largest init container.
+
+    An init container that restarts always (a sidecar) runs beside all that follow. What a pod requests as a whole counts
+    in place of what its containers do.
+    """
     total: dict[str, Decimal] = defaultdict(Decimal)
-    for container in pod_spec.get("containers", ()):
+    most: dict[str, Decimal] = defaultdict(Decimal)
+    for container in pod_spec.get("initContainers") or ():
+        stays = container.get("restartPolicy") == "Always"
+        for name, value in _requests(container).items():
+            most[name] = max(most[name], total[name] + value)
+            total[name] += value if stays else 0
+    for container in pod_spec.get("containers") or ():
         for name, value in _requests(container).items():
             total[name] += value
-    for container in pod_spec.get("initContainers", ()):
-        for name, value in _requests(container).items():
-            total[name] = max(total[name], value)
-    for name, quantity in (pod_spec.get("overhead") or {}).items():
-        total[name] += amount(quantity)
-    return dict(total)
+    largest = {name: max(total[name], most[name]) for name in total.keys() | most.keys()}
+    largest |= _requests(pod_spec)
+    for name, value in amounts(pod_spec.get("overhead")).items():
+        largest[name] = largest.get(name, Decimal(0)) + value
+    return largest
+
+
+def occupant(namespace: str, pod: Mapping[str, Any]) -> Occupant:
+    """A pod, or the pod that a template makes, in a namespace."""
+    head, spec = pod["metadata"], pod["spec"]
+    rules = ((spec.get("affinity") or {}).get("podAntiAffinity") or {}).get(REQUIRED) or ()
+    return Occupant(
+        namespace=namespace,
+        name=head.get("name", ""),
+        labels=head.get("labels") or {},
+        requests=requests_of(spec) | {"pods": Decimal(1)},
+        avoids=tuple(rules),
+    )
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+"""The affinities that are no mere preference."""
 
 
 def nodes_of(nodes: Iterable[Manifest], pods: Iterable[Manifest]) -> tuple[Node, ...]:
-    """The nodes that take pods, less what the pods on them hold. Pods that ended hold nothing."""
-    held: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    """The nodes that take pods, and the pods on them.
+
+    A pod that is being deleted holds what it has until it is gone: the kubelet lets go of it when its last container has
+    ended. Pods that ended hold nothing.
+    """
+    held: dict[str, list[Occupant]] = defaultdict(list)
     for pod in pods:
         node_name = pod["spec"].get("nodeName")
         if node_name and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}:
-            held[node_name]["pods"] += 1
-            for name, value in requests_of(pod["spec"]).items():
-                held[node_name][name] += value
+            held[node_name].append(occupant(pod["metadata"].get("namespace", ""), pod))
     return tuple(_node(node, held[node["metadata"]["name"]]) for node in nodes if _takes_pods(node))
-
-
-def fits(node: Node, pod_spec: Mapping[str, Any]) -> bool:
-    """Whether one more pod of this kind could run on a node now."""
-    wanted = requests_of(pod_spec) | {"pods": Decimal(1)}
-    return admits(node, pod_spec) and all(node.free.get(name, Decimal(0)) >= value for name, value in wanted.items())
-
-
-def admits(node: Node, pod_spec: Mapping[str, Any]) -> bool:
-    """Whether a node would take the pod if it were empty: node selector and taints."""
-    selector = pod_spec.get("nodeSelector") or {}
-    tolerations = pod_spec.get("tolerations") or []
-    return all(node.labels.get(key) == value for key, value in selector.items()) and all(
-        any(_tolerates(toleration, taint) for toleration in tolerations)
-        for taint in node.taints
-        if taint.get("effect") in {"NoSchedule", "NoExecute"}
-    )
 
 
 def _requests(container: Mapping[str, Any]) -> dict[str, Decimal]:
     resources = container.get("resources") or {}
-    given = (resources.get("limits") or {}) | (resources.get("requests") or {})
-    return {name: amount(quantity) for name, quantity in given.items()}
+    return amounts((resources.get("limits") or {}) | (resources.get("requests") or {}))
 
 
 def _takes_pods(node: Manifest) -> bool:
@@ -101,20 +145,11 @@ def _takes_pods(node: Manifest) -> bool:
     return ready and not node["spec"].get("unschedulable")
 
 
-def _node(node: Manifest, held: Amounts) -> Node:
-    allocatable = {name: amount(quantity) for name, quantity in node["status"].get("allocatable", {}).items()}
+def _node(node: Manifest, pods: list[Occupant]) -> Node:
     return Node(
         name=node["metadata"]["name"],
         labels=node["metadata"].get("labels") or {},
         taints=tuple(node["spec"].get("taints") or ()),
-        allocatable=allocatable,
-        free={name: value - held.get(name, Decimal(0)) for name, value in allocatable.items()},
+        allocatable=amounts(node["status"].get("allocatable")),
+        pods=tuple(pods),
     )
-
-
-def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, str]) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("operator") == "Exists":
-        return toleration.get("key", "") in {"", taint["key"]}
-    return toleration.get("key") == taint["key"] and toleration.get("value", "") == taint.get("value", "")

@@ -1,15 +1,16 @@
 """Why a resource cannot make progress, in a fixed word and a sentence that says what to do. Pure."""
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from omega_operator import pod, rollout
-from omega_operator.capacity import Node, admits, fits
+from omega_operator import pod
 from omega_operator.desired import model_cache, names
 from omega_operator.kinds import Manifest
 from omega_operator.observed import Observed
+from omega_operator.placement import admits
+from omega_operator.rollout import Rollout
 from omega_schema.resource import OmegaVLMDeployment
 from omega_schema.source import HubSource, parse_source
 
@@ -50,13 +51,28 @@ def refusal(resource: OmegaVLMDeployment) -> Cause | None:
     return None
 
 
-def find(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
-    """The first thing that stands in the way, nearest to its root first; None if nothing does."""
-    looks: tuple[Callable[[OmegaVLMDeployment, Observed], Cause | None], ...] = (_download, _creation, _pods, _deadline)
-    return next((cause for look in looks if (cause := look(resource, observed)) is not None), None)
+def find(resource: OmegaVLMDeployment, observed: Observed, way: Rollout) -> Cause | None:
+    """The first thing that stands in the way, nearest to its root first; None if nothing does.
+
+    Args:
+        resource: what is wanted.
+        observed: what there is, with what was applied just now.
+        way: of the pods to what is wanted, as it was before that.
+    """
+    current = observed.child(names.deployment(resource.metadata.name))
+    way = replace(
+        way, current=current, template=current["spec"]["template"] if current else way.template, observed=observed
+    )
+    looks = (
+        _download(resource, observed, way),
+        _creation(way),
+        _pods(resource, observed, way),
+        _deadline(current or {}),
+    )
+    return next((cause for cause in looks if cause is not None), None)
 
 
-def _download(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
+def _download(resource: OmegaVLMDeployment, observed: Observed, way: Rollout) -> Cause | None:
     source = parse_source(resource.spec.model.source)
     if not isinstance(source, HubSource):
         return None
@@ -66,82 +82,70 @@ def _download(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
         words = _last_line(ends[-1].get("message", "")) if ends else ""
         again = f"Correct the cause, then: kubectl delete job {job.name} -n {resource.metadata.namespace}"
         return Cause("DownloadFailed", f"the model could not be downloaded{': ' if words else ''}{words}. {again}")
-    return _first(_pod(resource, observed, one) for one in observed.download_pods if not pod.is_terminating(one))
+    return _first(_pod(resource, observed, way, one) for one in observed.download_pods if not pod.is_terminating(one))
 
 
-def _creation(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
+def _creation(way: Rollout) -> Cause | None:
     """The API server refuses the Deployment's pods."""
-    failed = _deployment_condition(resource, observed, "ReplicaFailure")
+    failed = pod.condition(way.current or {}, "ReplicaFailure")
     if failed.get("status") != "True":
         return None
     message = failed.get("message", "")
-    if "exceeded quota" in message:
+    if pod.exceeds_quota(way.current or {}):
+        room = way.observed.room
+        if way.makes_room or (room is not None and room.allows(way.candidate)):
+            return None  # the controller will hear of it
         quoted = _quote(message.partition("forbidden: ")[2] or message)
-        return Cause("QuotaExceeded", f"{quoted}. Raise the ResourceQuota or free some of it")
+        return Cause("QuotaExceeded", f"{quoted}. Raise the ResourceQuota or free some of it{_or_drain(way)}")
     return Cause("PodsRefused", f"the API server refuses the pods: {_quote(message)}")
 
 
-def _pods(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
+def _pods(resource: OmegaVLMDeployment, observed: Observed, way: Rollout) -> Cause | None:
     """What the pods of the newest template say; older ones are on their way out."""
-    current = observed.child(names.deployment(resource.metadata.name))
-    newest = pod.template_digest(current["spec"]["template"]) if current else None
-    mine = [one for one in observed.pods if pod.template_digest(one) == newest and not pod.is_terminating(one)]
-    return _first(_pod(resource, observed, one) for one in mine if not pod.is_ready(one))
+    mine = [one for one in observed.pods if way.is_new(one) and not pod.is_terminating(one)]
+    return _first(_pod(resource, observed, way, one) for one in mine if not pod.is_ready(one))
 
 
-def _deadline(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
-    progress = _deployment_condition(resource, observed, "Progressing")
-    if progress.get("reason") != "ProgressDeadlineExceeded":
+def _deadline(current: Manifest) -> Cause | None:
+    if pod.condition(current, "Progressing").get("reason") != "ProgressDeadlineExceeded":
         return None
     return Cause("ProgressDeadlineExceeded", "the pods did not become ready in time: look at the server's log for why")
 
 
-def _pod(resource: OmegaVLMDeployment, observed: Observed, one: Manifest) -> Cause | None:
+def _pod(resource: OmegaVLMDeployment, observed: Observed, way: Rollout, one: Manifest) -> Cause | None:
     return (
-        _scheduling(resource, observed, one)
+        _scheduling(resource, way, one)
         or _first(_waiting(reason, message) for reason, message in pod.waiting(one))
         or _failure(one)
         or _first(_warning(message) for message in observed.warnings.get(pod.name(one), ()))
     )
 
 
-def _scheduling(resource: OmegaVLMDeployment, observed: Observed, one: Manifest) -> Cause | None:
-    if not pod.is_unschedulable(one) or _makes_room(resource, observed):
+def _scheduling(resource: OmegaVLMDeployment, way: Rollout, one: Manifest) -> Cause | None:
+    if not pod.is_unschedulable(one) or way.makes_room:
         return None
     message = pod.condition(one, "PodScheduled").get("message", "")
     if missing := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
         return _missing_claim(missing[1])
-    if _has_room(resource, observed) and not _FITTING.search(message):
+    room = way.observed.room
+    if room is not None and room.takes(way.candidate) and not _FITTING.search(message):
         return None  # since a moment ago, and the scheduler will see it
     if f"Insufficient {resource.spec.gpu.resource_name}" in message:
-        return Cause("InsufficientGPU", _gpu_shortage(resource, observed.nodes))
+        return Cause("InsufficientGPU", f"{_gpu_shortage(resource, way)}{_or_drain(way)}")
     return Cause("Unschedulable", f"no node takes the pod: {_quote(message)}")
 
 
-def _has_room(resource: OmegaVLMDeployment, observed: Observed) -> bool:
-    current = observed.child(names.deployment(resource.metadata.name))
-    return current is not None and any(fits(node, current["spec"]["template"]["spec"]) for node in observed.nodes or ())
+def _or_drain(way: Rollout) -> str:
+    """What helps, too, where the resource itself forbids to stop the older pods first."""
+    return ", or set spec.rollout.strategy to Auto" if way.wish == "Surge" and way.older else ""
 
 
-def _makes_room(resource: OmegaVLMDeployment, observed: Observed) -> bool:
-    """Whether older pods are about to free what the new one needs."""
-    current = observed.child(names.deployment(resource.metadata.name))
-    newest = pod.template_digest(current["spec"]["template"]) if current else None
-    drains = rollout.strategy_of(current) == "DrainFirst"
-    return any(
-        pod.is_terminating(one) or (drains and pod.template_digest(one) != newest)
-        for one in observed.pods
-        if one["spec"].get("nodeName")
-    )
-
-
-def _gpu_shortage(resource: OmegaVLMDeployment, nodes: tuple[Node, ...] | None) -> str:
-    gpu = resource.spec.gpu
+def _gpu_shortage(resource: OmegaVLMDeployment, way: Rollout) -> str:
+    gpu, room = resource.spec.gpu, way.observed.room
     needs = f"needs {gpu.count} {gpu.resource_name} in one node"
-    if nodes is None:
+    if room is None:
         return f"{needs}; no node has as many free. Free some, add a node, or lower spec.gpu.count"
-    template = {"nodeSelector": resource.spec.pod.node_selector, "tolerations": [*_tolerations(resource)]}
-    fitting = [node for node in nodes if admits(node, template)]
+    fitting = [node for node in room.nodes if admits(node, way.candidate.spec)]
     most = max((node.allocatable.get(gpu.resource_name, Decimal(0)) for node in fitting), default=Decimal(0))
     free = max((node.free.get(gpu.resource_name, Decimal(0)) for node in fitting), default=Decimal(0))
     if most < gpu.count:
@@ -149,11 +153,6 @@ def _gpu_shortage(resource: OmegaVLMDeployment, nodes: tuple[Node, ...] | None) 
     if free < gpu.count:
         return f"{needs}; the largest node has {free} free. Free some, add a node, or lower spec.gpu.count"
     return f"{needs}; the nodes that have {free} free are short of something else: look at the pod's events"
-
-
-def _tolerations(resource: OmegaVLMDeployment) -> Iterator[dict[str, object]]:
-    yield from (dict(one) for one in resource.spec.pod.tolerations)
-    yield {"key": resource.spec.gpu.resource_name, "operator": "Exists", "effect": "NoSchedule"}
 
 
 def _waiting(reason: str, message: str) -> Cause | None:
@@ -201,12 +200,6 @@ def _missing_claim(name: str) -> Cause:
         "PVCMissing",
         f"there is no PersistentVolumeClaim {name} in this namespace: create it, or correct spec.model.source",
     )
-
-
-def _deployment_condition(resource: OmegaVLMDeployment, observed: Observed, kind: str) -> Manifest:
-    current = observed.child(names.deployment(resource.metadata.name)) or {}
-    conditions = current.get("status", {}).get("conditions") or ()
-    return next((one for one in conditions if one["type"] == kind), {})
 
 
 def _first(causes: Iterator[Cause | None]) -> Cause | None:

@@ -88,6 +88,7 @@ OPTIONAL: Mapping[Kind, str] = {
 
 POD = Kind("v1", "Pod", "pods")
 NODE = Kind("v1", "Node", "nodes")
+QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 EVENT = Kind("v1", "Event", "events")
 TRANSITION = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")

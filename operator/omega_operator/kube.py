@@ -13,8 +13,22 @@ from omega_operator import capacity, ownership
 from omega_operator.api import APPLY, MERGE, Api, ApiError, Conflict, NoAnswer, NotFound, Refused
 from omega_operator.capacity import Node
 from omega_operator.election import MARGIN
-from omega_operator.kinds import EVENT, NODE, POD, RESOURCE, TRANSITION, Key, Kind, Manifest, Ref, ref_of
+from omega_operator.kinds import (
+    EVENT,
+    NODE,
+    POD,
+    QUOTA,
+    RESOURCE,
+    TRANSITION,
+    Key,
+    Kind,
+    Manifest,
+    Ref,
+    ref_of,
+)
 from omega_operator.labels import MANAGER
+from omega_operator.quota import quotas_of
+from omega_operator.room import Room
 
 FRESH_SECONDS = 5.0
 """How long a look at all nodes and pods serves every resource."""
@@ -110,12 +124,16 @@ class Kube:
         del self._statuses[key]
         return cached
 
-    async def nodes(self, *, anew: bool) -> tuple[Node, ...] | None:
-        """The nodes with what is free on them, a few seconds old at most, or as of now; None where we may not look."""
+    async def room(self, namespace: str, priority_class: str, *, anew: bool) -> Room | None:
+        """What is free for pods of this priority class; None where we may not look.
+
+        The nodes are as they were a few seconds ago at most, or as of now; the namespace's quotas are as of now.
+        """
         async with self._looked.lock:
             if anew or self._clock() - self._looked.at > FRESH_SECONDS:
                 self._looked.nodes, self._looked.at = await self._look(), self._clock()
-            return self._looked.nodes
+            nodes = self._looked.nodes
+        return None if nodes is None else Room(nodes, quotas_of(await self._quotas(namespace), priority_class))
 
     async def warnings(self, namespace: str, pod: Manifest) -> tuple[str, ...]:
         """Messages of a pod's Warning events that keep coming, newest first.
@@ -230,6 +248,13 @@ class Kube:
         except Refused:
             return None
         return capacity.nodes_of(nodes, pods)
+
+    async def _quotas(self, namespace: str) -> list[Manifest]:
+        """Where we may not look it is as if there were none: a quota that refuses a pod says so itself."""
+        try:
+            return await self._api.list(QUOTA, namespace)
+        except Refused:
+            return []
 
     async def _occupants(self, namespace: str | None) -> list[Manifest]:
         return await self._api.list(

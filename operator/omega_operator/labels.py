@@ -23,6 +23,12 @@ TEMPLATE = "omegavlm.io/template"
 DEFAULT_IMAGE = "omegavlm.io/default-image"
 """Annotation of a Deployment: the server image that the operator chose, because the resource names none."""
 
+QUOTA = "omegavlm.io/quota"
+"""Annotation of a Deployment whose pods a quota refused: what the quotas have left by now."""
+
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+"""Kubernetes' annotation of a pod: of several that are ready, the one with the lowest number goes first."""
+
 
 def pod(name: str, component: str = SERVER) -> dict[str, str]:
     """Labels of the pods. Without a version: an upgrade of the operator must not roll anybody's pods."""

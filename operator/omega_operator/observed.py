@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from omega_operator.capacity import Node
 from omega_operator.kinds import Kind, Manifest, Ref
+from omega_operator.room import Room
+
+LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,11 @@ class Observed:
     warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By the name of a pod that does not start: messages of its Warning events, newest first."""
 
-    nodes: tuple[Node, ...] | None = None
-    """Nodes with what is free on them. None: not looked at, or not allowed to."""
+    room: Room | None = None
+    """What is free on the nodes and under quotas. None: not looked at, or not allowed to."""
+
+    at: datetime = LONG_AGO
+    """When the look was taken, in UTC: what has lasted for how long."""
 
     configs: Mapping[str, PodConfig] = field(default_factory=dict)
     """By the name of a running pod: what it says of its configuration."""

@@ -55,6 +55,23 @@ def owns_replicas(deployment: Manifest) -> bool:
     return any("f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {}) for entry in _ours(deployment))
 
 
+def owns_startup(deployment: Manifest) -> bool:
+    """Whether the time that the server has to start is ours, and nobody has changed it."""
+    path = (
+        *("f:spec", "f:template", "f:spec", "f:containers", 'k:{"name":"server"}'),
+        *("f:startupProbe", "f:failureThreshold"),
+    )
+    return any(_has(entry.get("fieldsV1", {}), path) for entry in _ours(deployment))
+
+
+def _has(fields: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+    for step in path:
+        if step not in fields:
+            return False
+        fields = fields[step]
+    return True
+
+
 def _ours(actual: Manifest) -> list[Mapping[str, Any]]:
     entries = actual["metadata"].get("managedFields") or ()
     return [

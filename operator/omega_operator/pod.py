@@ -1,6 +1,7 @@
 """What a pod tells about itself. Pure."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from omega_operator import labels
@@ -39,16 +40,46 @@ def is_starting(pod: Manifest) -> bool:
     )
 
 
+def is_placed(pod: Manifest) -> bool:
+    """Whether it has a node."""
+    return bool(pod["spec"].get("nodeName"))
+
+
 def is_unschedulable(pod: Manifest) -> bool:
     """Whether the scheduler found no node for it."""
     scheduled = condition(pod, "PodScheduled")
     return not is_terminating(pod) and scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
 
 
-def condition(pod: Manifest, kind: str) -> dict[str, Any]:
-    """One of its conditions; empty if it has none of this type."""
-    conditions = pod.get("status", {}).get("conditions") or ()
+def condition(manifest: Manifest, kind: str) -> dict[str, Any]:
+    """One of the conditions of a pod or a Deployment; empty if it has none of this type."""
+    conditions = manifest.get("status", {}).get("conditions") or ()
     return next((dict(one) for one in conditions if one["type"] == kind), {})
+
+
+def condition_age(manifest: Manifest, kind: str, at: datetime) -> float:
+    """Seconds for which one of an object's conditions has been as it is; 0 if it has none of this type."""
+    since = condition(manifest, kind).get("lastTransitionTime")
+    return _seconds(since, at) if since else 0.0
+
+
+def seconds_to_start(pod: Manifest) -> float | None:
+    """How long a ready pod took from its node to its first answer, at most; None if it does not tell."""
+    scheduled, ready = (condition(pod, kind) for kind in ("PodScheduled", "Ready"))
+    if ready.get("status") != "True" or not (scheduled.get("lastTransitionTime") and ready.get("lastTransitionTime")):
+        return None
+    return _seconds(scheduled["lastTransitionTime"], datetime.fromisoformat(ready["lastTransitionTime"]))
+
+
+def overdue(pod: Manifest, at: datetime) -> float:
+    """Seconds since a pod whose deletion has begun should have been gone; negative while it has time."""
+    return _seconds(pod["metadata"]["deletionTimestamp"], at)
+
+
+def exceeds_quota(deployment: Manifest) -> bool:
+    """Whether a quota refuses a Deployment's pods."""
+    failed = condition(deployment, "ReplicaFailure")
+    return failed.get("status") == "True" and "exceeded quota" in failed.get("message", "")
 
 
 def waiting(pod: Manifest) -> Iterator[tuple[str, str]]:
@@ -83,6 +114,12 @@ def nudged_for(pod: Manifest) -> str | None:
     return found
 
 
+def deletion_cost(pod: Manifest) -> str | None:
+    """What its going costs, for the controller that chooses among pods."""
+    found: str | None = (pod["metadata"].get("annotations") or {}).get(labels.DELETION_COST)
+    return found
+
+
 def essence(pod: Manifest) -> Manifest:
     """What the operator keeps of a pod."""
     head, spec, status = pod["metadata"], pod.get("spec", {}), pod.get("status", {})
@@ -98,11 +135,24 @@ def essence(pod: Manifest) -> Manifest:
     )
     return {
         "metadata": {field: head[field] for field in kept if field in head},
-        "spec": {field: spec[field] for field in ("nodeName",) if field in spec},
+        "spec": {
+            **{field: spec[field] for field in ("nodeName", "overhead") if field in spec},
+            **{field: _resources(spec[field]) for field in ("containers", "initContainers") if field in spec},
+        },
         "status": {
             field: status[field] for field in ("phase", "podIP", "conditions", "containerStatuses") if field in status
         },
     }
+
+
+def _resources(containers: list[Manifest]) -> list[Manifest]:
+    """What containers ask for, which tells what is free once they are gone."""
+    kept = ("resources", "restartPolicy")
+    return [{field: one[field] for field in kept if field in one} for one in containers]
+
+
+def _seconds(since: str, at: datetime) -> float:
+    return (at - datetime.fromisoformat(since)).total_seconds()
 
 
 def _statuses(pod: Manifest) -> list[Manifest]:

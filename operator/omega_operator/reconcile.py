@@ -12,12 +12,11 @@ from omega_operator.cache import Cache
 from omega_operator.causes import Cause
 from omega_operator.desired import Desired, desired, names
 from omega_operator.desired.config_map import digest
-from omega_operator.desired.pod_template import pod_template
-from omega_operator.desired.server_image import server_image
+from omega_operator.desired.deployment import template_of
 from omega_operator.events import event
 from omega_operator.kinds import Key, Manifest, Ref, ref_of
 from omega_operator.kube import Kube, NameTaken
-from omega_operator.labels import DOWNLOAD
+from omega_operator.labels import DELETION_COST, DOWNLOAD
 from omega_operator.observed import Observed
 from omega_operator.optional_kinds import OptionalKinds
 from omega_operator.pods import PodConfigs
@@ -84,16 +83,32 @@ class Reconciler:
 
     async def _bring_about(self, body: Manifest, resource: OmegaVLMDeployment) -> float | None:
         observed = await self._observe(resource)
+        wanted = desired(resource, observed, self._settings)
         cause, retry = causes.refusal(resource), None
         if cause is None:
-            observed, cause = await self._apply(resource, observed)
+            body = await self._prepare(body, resource, observed, wanted)
+            observed, cause = await self._apply(resource, observed, wanted)
             retry = AFTER_REFUSAL if cause is not None else None
             configs = await self._pods.settle(_key(resource), observed.pods, digest(resource))
             observed = dataclasses.replace(observed, configs=configs)
-        cause = cause or causes.find(resource, observed)
-        await self._write(body, status.status(resource, observed, cause, _status(body), self._now()))
-        looks = (retry, self._pods.next_look(_key(resource)), self._starting(observed))
+        cause = cause or causes.find(resource, observed, wanted.way)
+        await self._write(body, status.status(resource, observed, wanted, cause, _status(body)))
+        looks = (retry, self._pods.next_look(_key(resource)), self._next_look(observed, wanted))
         return min((look for look in looks if look is not None), default=None)
+
+    async def _prepare(
+        self, body: Manifest, resource: OmegaVLMDeployment, observed: Observed, wanted: Desired
+    ) -> Manifest:
+        """What has to be before older pods go: it is said what that means, and they know who goes first."""
+        if not wanted.interrupts:
+            return body
+        body = await self._write(body, status.announced(resource, observed, wanted, _status(body)))
+        for place, name in enumerate(wanted.plan.first):
+            cost = str(place - len(wanted.plan.first))
+            for one in observed.pods:
+                if pod.name(one) == name and pod.deletion_cost(one) != cost:
+                    await self._kube.annotate_pod(one, DELETION_COST, cost)
+        return body
 
     async def _observe(self, resource: OmegaVLMDeployment) -> Observed:
         key = _key(resource)
@@ -101,15 +116,18 @@ class Reconciler:
         pods, download_pods = self._cache.pods(key), self._cache.pods(key, DOWNLOAD)
         starting = [one for one in (*pods, *download_pods) if pod.is_starting(one)]
         seen = Observed(
+            at=self._now(),
             children=children,
             pods=pods,
             download_pods=download_pods,
             warnings={pod.name(one): await self._kube.warnings(key.namespace, one) for one in starting},
             kinds=await self._kinds.known(),
         )
-        if self._needs_nodes(resource, seen):
-            return dataclasses.replace(seen, nodes=await self._kube.nodes(anew=self._some_pod_left(key, pods)))
-        return seen
+        if not self._needs_room(resource, seen):
+            return seen
+        anew = self._some_pod_left(key, pods)
+        room = await self._kube.room(key.namespace, resource.spec.pod.priority_class_name, anew=anew)
+        return dataclasses.replace(seen, room=room)
 
     def _some_pod_left(self, key: Key, pods: tuple[Manifest, ...]) -> bool:
         """Whether a pod of the last look is gone: then what was free a moment ago says nothing."""
@@ -117,18 +135,20 @@ class Reconciler:
         self._pods_seen[key] = now
         return not before <= now
 
-    def _needs_nodes(self, resource: OmegaVLMDeployment, observed: Observed) -> bool:
+    def _needs_room(self, resource: OmegaVLMDeployment, observed: Observed) -> bool:
         """All nodes and pods of a cluster are much to read: only where a decision or a sentence depends on them."""
-        if any(pod.is_unschedulable(one) for one in observed.pods):
-            return True
         current = observed.child(names.deployment(resource.metadata.name))
-        template = pod_template(resource, server_image(resource, current, self._settings))
-        return resource.spec.rollout.strategy == "Auto" and rollout.begins(current, template)
+        if any(pod.is_unschedulable(one) for one in observed.pods) or pod.exceeds_quota(current or {}):
+            return True
+        return resource.spec.rollout.strategy != "Surge" and rollout.begins(
+            current, template_of(resource, observed, self._settings)
+        )
 
-    async def _apply(self, resource: OmegaVLMDeployment, observed: Observed) -> tuple[Observed, Cause | None]:
+    async def _apply(
+        self, resource: OmegaVLMDeployment, observed: Observed, wanted: Desired
+    ) -> tuple[Observed, Cause | None]:
         """Apply and prune; what the cluster refuses for good is a cause, and stops nothing else."""
-        wanted, cause = desired(resource, observed, self._settings), None
-        children = dict(observed.children)
+        children, cause = dict(observed.children), None
         for manifest in wanted.manifests:
             ref = ref_of(manifest)
             try:
@@ -150,24 +170,29 @@ class Reconciler:
             if ref not in wanted.refs and ownership.is_owned(child, resource.metadata.uid)
         ]
 
-    def _starting(self, observed: Observed) -> float | None:
-        """Events of a pod that does not start are not watched: look again, the less often the older it is."""
-        ages = [
-            self._age(one)
-            for one in (*observed.pods, *observed.download_pods)
-            if pod.is_starting(one) or pod.is_unschedulable(one)
-        ]
-        return min((min(max(age / 3, 1.0), 30.0) for age in ages), default=None)
+    def _next_look(self, observed: Observed, wanted: Desired) -> float | None:
+        """Neither the events of a pod that does not start are watched nor nodes and quotas: look again, later and later.
+
+        But in time for a new pod that has waited long enough for room.
+        """
+        pods = (*observed.pods, *observed.download_pods)
+        current = wanted.way.current or {}
+        waits = [pod.condition_age(one, "PodScheduled", observed.at) for one in pods if pod.is_unschedulable(one)]
+        waits += [pod.condition_age(current, "ReplicaFailure", observed.at)] if pod.exceeds_quota(current) else []
+        ages = [*waits, *(self._age(one) for one in pods if pod.is_starting(one))]
+        looks = [min(max(age / 3, 1.0), 30.0) for age in ages]
+        looks += [rollout.PATIENCE - age for age in waits if age < rollout.PATIENCE and wanted.way.older]
+        return min(looks, default=None)
 
     def _age(self, one: Manifest) -> float:
         created = datetime.fromisoformat(one["metadata"]["creationTimestamp"])
         return (self._now() - created).total_seconds()
 
-    async def _write(self, body: Manifest, new: dict[str, Any]) -> None:
-        """Write the status if it changed, and tell what a person would want to know."""
+    async def _write(self, body: Manifest, new: dict[str, Any]) -> Manifest:
+        """Write the status if it changed, and tell what a person would want to know. Returns the resource with it."""
         before = _status(body)
         if new == before:
-            return
+            return body
         head = body["metadata"]
         key = Key(head["namespace"], head["name"])
         await self._kube.write_status(key, head["uid"], new)
@@ -181,6 +206,7 @@ class Reconciler:
                 transition.message,
             )
             await self._kube.tell(key.namespace, event(key, head["uid"], transition, self._settings, self._now()))
+        return body | {"status": new}
 
 
 def utc_now() -> datetime:

@@ -10,10 +10,13 @@ from typing import Any
 from omega_operator import labels, pod
 from omega_operator.causes import Cause
 from omega_operator.conditions import Judgement, dated
-from omega_operator.desired import missing, model_cache, names
+from omega_operator.desired import Desired, missing, model_cache, names
 from omega_operator.desired.config_map import digest
+from omega_operator.desired.deployment import replicas_of
+from omega_operator.desired.patience import draining_seconds
 from omega_operator.kinds import OPTIONAL, Manifest
 from omega_operator.observed import Observed, PodConfig
+from omega_operator.rollout import begins
 from omega_schema.resource import OmegaVLMDeployment
 from omega_schema.source import HubSource, parse_source
 
@@ -24,20 +27,24 @@ SUMMARY = 120
 
 
 def status(
-    resource: OmegaVLMDeployment, observed: Observed, cause: Cause | None, before: Manifest, now: datetime
+    resource: OmegaVLMDeployment,
+    observed: Observed,
+    wanted: Desired,
+    cause: Cause | None,
+    before: Manifest,
 ) -> dict[str, Any]:
     """The whole status.
 
     Args:
         resource: what is wanted.
-        observed: what there is.
+        observed: what there is, and when.
+        wanted: what the resource comes to.
         cause: what stands in the way, if anything does.
         before: the status so far, which dates the conditions.
-        now: in UTC.
     """
-    state = _State(resource, observed)
-    ready = _ready(state, cause)
-    judgements = [ready, _reconciling(ready, cause), _stalled(cause), _config_applied(state)]
+    state = _State(resource, observed, wanted)
+    ready, config = _ready(state, cause), _config_applied(state)
+    judgements = [ready, _reconciling(ready, cause, config), _stalled(cause), config]
     if state.hub_source is not None:
         judgements.append(_model_cached(state, state.hub_source))
     return {
@@ -50,8 +57,16 @@ def status(
         "endpoint": names.endpoint(state.name, resource.metadata.namespace, resource.spec.service.port),
         "gpus": state.gpus,
         "config": {"desired": state.config, "appliedReplicas": len(state.applied)},
-        "conditions": dated(judgements, before, resource.metadata.generation, now),
+        "conditions": dated(judgements, before, resource.metadata.generation, observed.at),
     }
+
+
+def announced(resource: OmegaVLMDeployment, observed: Observed, wanted: Desired, before: Manifest) -> dict[str, Any]:
+    """The status just before older pods go for new ones. What the pods say of their configuration is asked later."""
+    new = status(resource, observed, wanted, None, before)
+    asked = {one["type"]: one for one in before.get("conditions") or () if one["type"] == "ConfigApplied"}
+    kept = {field: before[field] for field in ("config",) if field in before}
+    return new | kept | {"conditions": [asked.get(one["type"], one) for one in new["conditions"]]}
 
 
 def invalid(generation: int, message: str, before: Manifest, now: datetime) -> dict[str, Any]:
@@ -61,7 +76,7 @@ def invalid(generation: int, message: str, before: Manifest, now: datetime) -> d
     kept = {
         field: value for field, value in before.items() if field not in {"conditions", "observedGeneration", "summary"}
     }
-    judgements = [ready, _reconciling(ready, cause), _stalled(cause)]
+    judgements = [ready, _reconciling(ready, cause, None), _stalled(cause)]
     return kept | {
         "observedGeneration": generation,
         "summary": _summary(ready),
@@ -72,12 +87,14 @@ def invalid(generation: int, message: str, before: Manifest, now: datetime) -> d
 class _State:
     """Numbers that several conditions need."""
 
-    def __init__(self, resource: OmegaVLMDeployment, observed: Observed) -> None:
+    def __init__(self, resource: OmegaVLMDeployment, observed: Observed, wanted: Desired) -> None:
         self.resource, self.observed, self.name = resource, observed, resource.metadata.name
+        self.way, self.plan = wanted.way, wanted.plan
+        self.is_held = names.deployment(self.name) in wanted.held
         self.deployment = observed.child(names.deployment(self.name))
         self.pods = [one for one in observed.pods if not pod.is_terminating(one)]
         self.ready = sum(pod.is_ready(one) for one in self.pods)
-        self.wanted = self._wanted()
+        self.wanted = replicas_of(resource, self.deployment)
         self.config = digest(resource)
         self.running = [one for one in self.pods if pod.is_running(one)]
         self.applied = [one for one in self.running if self.said(one).hash == self.config]
@@ -88,11 +105,6 @@ class _State:
         """What a pod says of its configuration."""
         return self.observed.configs.get(pod.name(one), _UNASKED)
 
-    def is_new(self, one: Manifest) -> bool:
-        """Whether a pod is of the newest template."""
-        newest = self.deployment["spec"]["template"] if self.deployment else None
-        return newest is not None and pod.template_digest(one) == pod.template_digest(newest)
-
     @property
     def gpus(self) -> dict[str, int]:
         """GPUs per pod, of the ready pods and of all wanted ones; engines on the CPU are none."""
@@ -102,8 +114,8 @@ class _State:
 
     @property
     def is_rolled_out(self) -> bool:
-        """Whether the Deployment controller has done all that the newest Deployment asks for."""
-        if self.deployment is None:
+        """Whether the Deployment controller has done all that the newest Deployment asks for, and the pods say so too."""
+        if self.deployment is None or begins(self.deployment, self.way.template):
             return False
         seen = self.deployment.get("status", {})
         return (
@@ -111,12 +123,8 @@ class _State:
             and seen.get("updatedReplicas", 0) == self.wanted
             and seen.get("replicas", 0) == self.wanted
             and seen.get("availableReplicas", 0) == self.wanted
+            and sum(pod.is_ready(one) and self.way.is_new(one) for one in self.pods) >= self.wanted
         )
-
-    def _wanted(self) -> int:
-        if self.resource.spec.replicas is not None:
-            return self.resource.spec.replicas
-        return int(self.deployment["spec"].get("replicas", 1)) if self.deployment else 1
 
 
 def _ready(state: _State, cause: Cause | None) -> Judgement:
@@ -140,23 +148,49 @@ def _without(state: _State) -> str:
 
 
 def _progress(state: _State) -> Judgement:
-    if state.hub_source is not None and state.deployment is None:
-        return Judgement("Ready", "False", "Downloading", "the model is being downloaded; the pods start after that")
-    older = sum(pod.is_ready(one) for one in state.pods if not state.is_new(one))
-    if older:
-        words = f"{state.ready - older} of {state.wanted} new pods serve, {older} older ones meanwhile"
-        return Judgement("Ready", "False", "RollingOut", words)
+    if state.is_held:
+        serving = f"; {state.ready} older ones serve meanwhile" if state.ready else ""
+        words = f"the model is being downloaded; the pods start after that{serving}"
+        return Judgement("Ready", "False", "Downloading", words)
+    older = [one for one in state.observed.pods if not state.way.is_new(one)]
+    if older and state.plan.drains and state.plan.unavailable >= state.wanted > 0 and not _new(state):
+        downtime = f"no pod serves until a new one has loaded{_last_time(older)}, because {_why_drain(state)}"
+        requests = f"The older ones have {draining_seconds(state.resource)} s to finish their requests"
+        return Judgement("Ready", "False", "Downtime", f"{downtime}. {requests}")
+    if older_ready := sum(map(pod.is_ready, older)):
+        said = f"{_new(state)} of {state.wanted} new pods serve, {older_ready} older ones meanwhile"
+        few = f". {_why_drain(state).capitalize()}, one after another" if state.plan.drains else ""
+        return Judgement("Ready", "False", "RollingOut", f"{said}{few}")
     return Judgement(
         "Ready", "False", "Starting", f"{state.ready} of {state.wanted} pods serve, the others are starting"
     )
 
 
-def _reconciling(ready: Judgement, cause: Cause | None) -> Judgement:
-    if ready.status == "True":
-        return Judgement("Reconciling", "False", "Current", "everything is as the resource says")
+def _new(state: _State) -> int:
+    """New pods that serve."""
+    return sum(pod.is_ready(one) and state.way.is_new(one) for one in state.pods)
+
+
+def _why_drain(state: _State) -> str:
+    if state.way.wish == "DrainFirst":
+        return "the older ones stop first, as spec.rollout.strategy says"
+    return "the older ones stop first: there is no room beside them"
+
+
+def _last_time(older: list[Manifest]) -> str:
+    """How long a pod took from its node to its first answer, in words; nothing if none tells."""
+    took = [seconds for one in older if (seconds := pod.seconds_to_start(one)) is not None]
+    return f" ({min(took):.0f} s the last time)" if took else ""
+
+
+def _reconciling(ready: Judgement, cause: Cause | None, config: Judgement | None) -> Judgement:
     if cause is not None:
         return Judgement("Reconciling", "False", "Stalled", "nothing goes on until the cause is removed")
-    return Judgement("Reconciling", "True", ready.reason, ready.message)
+    if ready.status != "True":
+        return Judgement("Reconciling", "True", ready.reason, ready.message)
+    if config is not None and config.reason == "Applying":
+        return Judgement("Reconciling", "True", "Applying", config.message)
+    return Judgement("Reconciling", "False", "Current", "everything is as the resource says")
 
 
 def _stalled(cause: Cause | None) -> Judgement:

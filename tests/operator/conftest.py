@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from omega_operator import capacity
+from omega_operator.capacity import nodes_of
 from omega_operator.kinds import OPTIONAL, ref_of
-from omega_operator.observed import Observed, PodConfig
+from omega_operator.observed import LONG_AGO, Observed, PodConfig
+from omega_operator.quota import quotas_of
+from omega_operator.room import Room
 from omega_operator.settings import Settings
 from omega_schema.resource import OmegaVLMDeployment
 
@@ -51,7 +53,9 @@ def load_resource() -> Callable[[Path], OmegaVLMDeployment]:
 
 @pytest.fixture
 def observe() -> Callable[[Json], Observed]:
-    """Makes what was observed from a document: children, pods, downloadPods, warnings, nodes, configs, kinds."""
+    """Makes what was observed from a document: children, pods, downloadPods, warnings, configs, kinds, at, and for the
+    room nodes, podsOnNodes, quotas.
+    """
     return _observe
 
 
@@ -69,7 +73,13 @@ def _observe(document: Json) -> Observed:
         pods=tuple(document.get("pods", [])),
         download_pods=tuple(document.get("downloadPods", [])),
         warnings={name: tuple(messages) for name, messages in document.get("warnings", {}).items()},
-        nodes=None if nodes is None else capacity.nodes_of(nodes, document.get("podsOnNodes", [])),
+        room=None if nodes is None else _room(nodes, document),
+        at=document.get("at", LONG_AGO),
         configs={name: PodConfig(**said) for name, said in document.get("configs", {}).items()},
         kinds=frozenset(kind for kind in OPTIONAL if kind.name in document.get("kinds", [])),
     )
+
+
+def _room(nodes: list[Json], document: Json) -> Room:
+    pods = [{"metadata": {"name": f"other-{index}"}} | one for index, one in enumerate(document.get("podsOnNodes", []))]
+    return Room(nodes_of(nodes, pods), quotas_of(document.get("quotas", []), ""))

@@ -1,5 +1,6 @@
 """The children of whole resources, compared with manifests that a reviewer reads: tests/operator/cases/*/."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from omega_operator.desired import desired
+from omega_operator.desired import desired, names
+from omega_operator.kinds import ref_of
 from omega_operator.observed import Observed
 from omega_operator.settings import Settings
 from omega_schema.resource import OmegaVLMDeployment
+from omega_schema.source import HubSource
 
+HUB = HubSource("Org/Model", "main")
 CASES = Path(__file__).parent / "cases"
 
 
@@ -124,6 +128,38 @@ def test_images_that_somebody_asked_for_arrive(
     assert after["metadata"].get("annotations") == (
         None if how == "a named image" else {"omegavlm.io/default-image": "omega-server:2"}
     )
+
+
+def test_time_to_load(
+    resource: Callable[..., OmegaVLMDeployment], observe: Callable[[dict[str, Any]], Observed], settings: Settings
+) -> None:
+    """It grows with the volume of the model, and pods that run are not replaced for it; with them it changes."""
+
+    def made(size: str, observed: Observed, **spec: Any) -> dict[str, Any]:
+        wish = resource(model={"source": "hf://Org/Model", "cache": {"size": size}}, **spec)
+        done = {"type": "Complete", "status": "True"}
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": names.download("vl", HUB).name}}
+        children = {ref_of(job): job | {"status": {"conditions": [done]}}, **observed.children}
+        return deployment_of(wish, dataclasses.replace(observed, children=children), settings)
+
+    def seconds(deployment: dict[str, Any]) -> int:
+        found: int = deployment["spec"]["template"]["spec"]["containers"][0]["startupProbe"]["failureThreshold"]
+        return found
+
+    created = made("100G", Observed())
+    assert seconds(created) == 600 + 2000
+    assert created["spec"]["progressDeadlineSeconds"] == 135 + 2 * 2600
+    probe: dict[str, Any] = {"f:startupProbe": {"f:failureThreshold": {}}}
+    containers = {"f:containers": {'k:{"name":"server"}': probe}}
+    fields = {"f:spec": {"f:template": {"f:spec": containers}}}
+    ours = {"manager": "omega-operator", "operation": "Apply", "fieldsV1": fields}
+    runs = observe({"children": [created | {"metadata": created["metadata"] | {"managedFields": [ours]}}]})
+    grown = made("200G", runs)
+    assert grown["spec"]["template"] == created["spec"]["template"]
+    assert grown["spec"]["progressDeadlineSeconds"] == 135 + 2 * 4600
+    assert seconds(made("200G", runs, gpu={"count": 2})) == 4600
+    edited = observe({"children": [created]})  # by somebody who owns the field now
+    assert seconds(made("200G", edited)) == 4600
 
 
 class _Plain(yaml.SafeDumper):

@@ -13,8 +13,11 @@ PURE = [
     "events",
     "observed",
     "ownership",
+    "placement",
     "pod",
+    "quota",
     "rollout",
+    "room",
     "settings",
     "status",
 ]

@@ -12,8 +12,11 @@ import pytest
 import yaml
 
 from omega_operator import causes
+from omega_operator.causes import Cause
+from omega_operator.desired import desired
 from omega_operator.kinds import Manifest, ref_of
 from omega_operator.observed import Observed
+from omega_operator.settings import Settings
 from omega_operator.status import invalid, status
 from omega_schema.resource import OmegaVLMDeployment
 
@@ -53,17 +56,29 @@ def resource(**spec: Any) -> OmegaVLMDeployment:
     )
 
 
+SETTINGS = Settings(server_image="omega-server:1", pod_name="operator-0")
+
+
+def written(wanted: OmegaVLMDeployment, observed: Observed, cause: Cause | None = None) -> Json:
+    """The status that the operator writes."""
+    return status(wanted, observed, desired(wanted, observed, SETTINGS), cause, {})
+
+
 def rolled_out(replicas: int) -> Observed:
     """A Deployment whose pods are all there and available."""
+    template = desired(resource(), Observed(), SETTINGS).way.template
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    heads = [template["metadata"] | {"name": f"p{index}"} for index in range(replicas)]
+    pods = tuple({"metadata": head, "spec": {"nodeName": "n"}, "status": ready} for head in heads)
     counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), replicas)
     deployment: Manifest = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": "vl", "generation": 1},
-        "spec": {"replicas": replicas, "template": {"metadata": {}}},
+        "spec": {"replicas": replicas, "template": template},
         "status": {"observedGeneration": 1, **counts},
     }
-    return Observed(children={ref_of(deployment): deployment})
+    return Observed(children={ref_of(deployment): deployment}, pods=pods, at=NOW)
 
 
 def judge(lua: str, script: str, generation: int, found: Json | None) -> tuple[str, str]:
@@ -90,30 +105,30 @@ def test_a_new_resource_is_in_progress(lua: str, script: str) -> None:
     """No status, or the very first one: Progressing."""
     assert judge(lua, script, 3, None)[0] == "Progressing"
     assert judge(lua, script, 3, {})[0] == "Progressing"
-    health, message = judge(lua, script, 3, status(resource(), Observed(), None, {}, NOW))
+    health, message = judge(lua, script, 3, written(resource(), Observed(at=NOW)))
     assert (health, "are starting" in message) == ("Progressing", True)
 
 
 def test_ready_is_healthy(lua: str, script: str) -> None:
     """All pods there: Healthy. None wanted: Suspended."""
-    assert judge(lua, script, 3, status(resource(), rolled_out(1), None, {}, NOW))[0] == "Healthy"
-    assert judge(lua, script, 3, status(resource(replicas=0), rolled_out(0), None, {}, NOW))[0] == "Suspended"
+    assert judge(lua, script, 3, written(resource(), rolled_out(1)))[0] == "Healthy"
+    assert judge(lua, script, 3, written(resource(replicas=0), rolled_out(0)))[0] == "Suspended"
 
 
 def test_stalled_is_degraded_and_says_what_to_do(lua: str, script: str) -> None:
     """A cause, or a resource that cannot be read: Degraded, with the operator's words."""
     wanted = resource(gpu={"count": 4, "tensorParallel": 2}, model={"source": "path:///model", "quantization": "int8"})
-    found = status(wanted, Observed(), causes.refusal(wanted), {}, NOW)
-    health, message = judge(lua, script, 3, found)
+    told = written(wanted, Observed(at=NOW), causes.refusal(wanted))
+    health, message = judge(lua, script, 3, told)
     assert (health, message.startswith("Unsupported: ")) == ("Degraded", True)
     assert "spec.gpu.tensorParallel to 1" in message
-    assert judge(lua, script, 7, invalid(7, "spec.gpu.count: must be of type integer", found, NOW))[0] == "Degraded"
+    assert judge(lua, script, 7, invalid(7, "spec.gpu.count: must be of type integer", told, NOW))[0] == "Degraded"
 
 
 def test_what_was_true_before_a_change_does_not_count(lua: str, script: str) -> None:
     """A status of an older generation is Progressing, be it Ready or Stalled; so is a condition of an older one."""
-    ready = status(resource(), rolled_out(1), None, {}, NOW)
-    stalled = status(resource(), Observed(), causes.Cause("SecretMissing", "create it"), {}, NOW)
+    ready = written(resource(), rolled_out(1))
+    stalled = written(resource(), Observed(at=NOW), Cause("SecretMissing", "create it"))
     assert judge(lua, script, 4, ready)[0] == "Progressing"
     assert judge(lua, script, 4, stalled)[0] == "Progressing"
     assert judge(lua, script, 4, ready | {"observedGeneration": 4})[0] == "Progressing"

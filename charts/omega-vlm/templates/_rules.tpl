@@ -25,6 +25,8 @@ What the operator may do, and nothing else: no wildcard, no Secret. Each line is
 - {apiGroups: [inference.networking.k8s.io], resources: [inferencepools], verbs: [get, list, watch, create, patch, delete]}
 # The annotation that makes the kubelet bring a changed configuration to a pod at once.
 - {apiGroups: [""], resources: [pods], verbs: [get, list, watch, patch]}
+# Whether a quota has room for one more pod.
+- {apiGroups: [""], resources: [resourcequotas], verbs: [list]}
 # Why a pod does not start; and Events of its own when a condition changes.
 - {apiGroups: [""], resources: [events], verbs: [list]}
 - {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}

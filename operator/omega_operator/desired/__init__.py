@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from omega_operator.desired import model_cache, names
 from omega_operator.desired.autoscaler import autoscaler
 from omega_operator.desired.config_map import config_map
-from omega_operator.desired.deployment import deployment
+from omega_operator.desired.deployment import deployment, replicas_of, rollout, template_of
 from omega_operator.desired.http_route import http_route
 from omega_operator.desired.inference_pool import inference_pool
 from omega_operator.desired.network_policy import download_policy, network_policy
@@ -15,6 +15,7 @@ from omega_operator.desired.scaled_object import scaled_object, trigger_authenti
 from omega_operator.desired.service import service
 from omega_operator.desired.service_account import service_account
 from omega_operator.kinds import (
+    DEPLOYMENT,
     HTTP_ROUTE,
     INFERENCE_POOL,
     POD_MONITOR,
@@ -27,6 +28,7 @@ from omega_operator.kinds import (
 )
 from omega_operator.observed import Observed
 from omega_operator.ownership import is_owned
+from omega_operator.rollout import Plan, Rollout, begins, plan_of
 from omega_operator.settings import Settings
 from omega_schema.resource import Autoscaling, Gateway, OmegaVLMDeployment
 from omega_schema.source import HubSource, parse_source
@@ -39,8 +41,25 @@ class Desired:
     manifests: tuple[Manifest, ...]
     """In the order in which they are applied."""
 
-    held: frozenset[Ref] = frozenset()
+    held: frozenset[Ref]
     """Children that stay as they are for now."""
+
+    way: Rollout
+    """Of the pods, to the template that they should have."""
+
+    plan: Plan
+    """How to go it."""
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether older pods will go for new ones as soon as this is applied, which was not so before."""
+        before = plan_of(self.way.current)
+        is_new = begins(self.way.current, self.way.template) or (before.surge, before.unavailable) != (
+            self.plan.surge,
+            self.plan.unavailable,
+        )
+        is_held = any(ref.kind is DEPLOYMENT for ref in self.held)
+        return self.plan.drains and is_new and not is_held and bool(self.way.older)
 
     @property
     def refs(self) -> frozenset[Ref]:
@@ -67,9 +86,11 @@ def desired(resource: OmegaVLMDeployment, observed: Observed, settings: Settings
         manifests += _ways_in(resource, resource.spec.gateway, observed, settings)
     cached, held = _cache(resource, observed, settings)
     manifests += cached
+    way = rollout(resource, observed, template_of(resource, observed, settings))
+    plan = way.plan()
     if names.deployment(resource.metadata.name) not in held:
-        manifests.append(deployment(resource, observed, settings))
-    return Desired(tuple(sorted(manifests, key=lambda one: ref_of(one).order)), held)
+        manifests.append(deployment(resource, way, plan, settings))
+    return Desired(tuple(sorted(manifests, key=lambda one: ref_of(one).order)), held, way, plan)
 
 
 def missing(resource: OmegaVLMDeployment, observed: Observed) -> tuple[Kind, ...]:
@@ -122,10 +143,7 @@ def _most(resource: OmegaVLMDeployment, observed: Observed) -> int:
     """How many pods there may be, as far as we know."""
     if resource.spec.autoscaling is not None:
         return resource.spec.autoscaling.max_replicas
-    if resource.spec.replicas is not None:
-        return resource.spec.replicas
-    current = observed.child(names.deployment(resource.metadata.name))
-    return int(current["spec"].get("replicas", 1)) if current else 1
+    return replicas_of(resource, observed.child(names.deployment(resource.metadata.name)))
 
 
 def _cache(

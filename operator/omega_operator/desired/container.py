@@ -5,6 +5,7 @@ from typing import Any
 from omega_operator.desired import resources, security
 from omega_operator.desired.config_map import FILE
 from omega_operator.desired.model_source import MOUNT, VOLUME, model_volume
+from omega_operator.desired.patience import ENDPOINTS_GONE_SECONDS, loading_seconds
 from omega_operator.desired.service import PORT, PORT_NAME
 from omega_schema.resource import OmegaVLMDeployment
 from omega_schema.source import parse_source
@@ -12,12 +13,6 @@ from omega_schema.source import parse_source
 NAME = "server"
 CONFIG_DIRECTORY = "/etc/omega/config"
 KEYS_DIRECTORY = "/etc/omega/keys"
-
-ENDPOINTS_GONE_SECONDS = 5
-"""How long a pod still answers after its deletion began, until every node has taken it out of the Service."""
-
-STARTUP_SECONDS = 3600
-"""Longest time to load a model."""
 
 
 def container(resource: OmegaVLMDeployment, image: str) -> dict[str, Any]:
@@ -30,7 +25,7 @@ def container(resource: OmegaVLMDeployment, image: str) -> dict[str, Any]:
         "env": environment(resource),
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
         "resources": resources.requirements(spec.gpu, spec.pod),
-        "startupProbe": _probe("/ready", period=1, failures=STARTUP_SECONDS),
+        "startupProbe": _probe("/ready", period=1, failures=loading_seconds()),
         "readinessProbe": _probe("/ready", period=2, failures=2),
         "livenessProbe": _probe("/live", period=10, failures=6),
         "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINTS_GONE_SECONDS}}},

@@ -4,19 +4,23 @@ import hashlib
 import json
 from typing import Any
 
-from omega_operator import labels
+from omega_operator import labels, pod
 from omega_operator.desired import names, resources, security
-from omega_operator.desired.container import ENDPOINTS_GONE_SECONDS, container
+from omega_operator.desired.container import NAME, container
 from omega_operator.desired.model_source import model_volume
+from omega_operator.desired.patience import draining_seconds, loading_seconds
+from omega_operator.kinds import Manifest
+from omega_operator.ownership import owns_startup
 from omega_schema.resource import OmegaVLMDeployment
 from omega_schema.source import parse_source
 
-MARGIN_SECONDS = 10
-"""Time to stop the engines after the last request was answered."""
 
+def pod_template(resource: OmegaVLMDeployment, image: str, current: Manifest | None = None) -> dict[str, Any]:
+    """The template, with its own digest as an annotation: a pod tells by it whether it is of the newest.
 
-def pod_template(resource: OmegaVLMDeployment, image: str) -> dict[str, Any]:
-    """The template, with its own digest as an annotation: a pod tells by it whether it is of the newest."""
+    The time to load is no part of the digest: pods get a new one when they are replaced, but are not replaced for it. So
+    it stays as it is in the Deployment that runs.
+    """
     wish = resource.spec.pod
     template: dict[str, Any] = {
         "metadata": {
@@ -27,17 +31,33 @@ def pod_template(resource: OmegaVLMDeployment, image: str) -> dict[str, Any]:
     }
     text = json.dumps(template, sort_keys=True)
     template["metadata"]["annotations"][labels.TEMPLATE] = hashlib.sha256(text.encode()).hexdigest()[:12]
+    _startup(template)["failureThreshold"] = _patience(resource, template, current)
     return template
 
 
+def _patience(resource: OmegaVLMDeployment, template: Manifest, current: Manifest | None) -> int:
+    if current is not None and owns_startup(current):
+        runs = current["spec"]["template"]
+        if pod.template_digest(runs) == pod.template_digest(template):
+            return int(_startup(runs)["failureThreshold"])
+    return loading_seconds(resource)
+
+
+def _startup(template: Manifest) -> dict[str, Any]:
+    """The startup probe of the server: it looks every second, so failures are seconds."""
+    (server,) = (one for one in template["spec"]["containers"] if one["name"] == NAME)
+    probe: dict[str, Any] = server["startupProbe"]
+    return probe
+
+
 def _pod_spec(resource: OmegaVLMDeployment, image: str) -> dict[str, Any]:
-    name, spec = resource.metadata.name, resource.spec
+    name = resource.metadata.name
     return {
         "serviceAccountName": names.service_account(name).name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": security.POD,
-        "terminationGracePeriodSeconds": ENDPOINTS_GONE_SECONDS + spec.rollout.drain_seconds + MARGIN_SECONDS,
+        "terminationGracePeriodSeconds": draining_seconds(resource),
         "topologySpreadConstraints": [_spread(name)],
         "containers": [container(resource, image)],
         "volumes": _volumes(resource),
