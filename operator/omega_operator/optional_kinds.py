@@ -30,25 +30,30 @@ class OptionalKinds:
             ApiError: the API server failed at that.
         """
         if self._known is None:
-            self._known = await self._look()
+            self._known = await self._find()
         return self._known
 
     async def run(self) -> None:
-        """Look for ever. What cannot be learned stays as it was."""
+        """Look for ever."""
         while True:
             await asyncio.sleep(PERIOD)
-            try:
-                found = await self._look()
-            except ApiError as error:
-                _log.warning("which kinds there are could not be read: %s", error)
-                continue
-            if self._known not in {None, found}:
-                _log.info("the cluster has now, of optional kinds: %s", ", ".join(sorted(one.name for one in found)))
-                self._known = found
-                for key in self._cache.keys():  # noqa: SIM118 - a method of ours, not a dictionary's
-                    self._queue.add(key)
+            await self.look()
 
-    async def _look(self) -> frozenset[Kind]:
+    async def look(self) -> None:
+        """Have all resources looked at if something is different. What cannot be learned stays as it was."""
+        try:
+            found = await self._find()
+        except ApiError as error:
+            _log.warning("which kinds there are could not be read: %s", error)
+            return
+        if self._known in {None, found}:
+            return
+        _log.info("the cluster has now, of optional kinds: %s", ", ".join(sorted(one.name for one in found)) or "none")
+        self._known = found
+        for key in self._cache.keys():  # noqa: SIM118 - a method of ours, not a dictionary's
+            self._queue.add(key)
+
+    async def _find(self) -> frozenset[Kind]:
         versions = sorted({kind.api_version for kind in OPTIONAL})
         return frozenset().union(*await asyncio.gather(*map(self._served, versions)))
 
