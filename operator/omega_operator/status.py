@@ -10,12 +10,13 @@ from typing import Any
 from omega_operator import labels, pod
 from omega_operator.causes import Cause
 from omega_operator.conditions import Judgement, dated
-from omega_operator.desired import Desired, missing, model_cache, names
+from omega_operator.desired import Desired, model_cache, names
 from omega_operator.desired.config_map import digest
 from omega_operator.desired.deployment import replicas_of
 from omega_operator.desired.patience import draining_seconds
-from omega_operator.kinds import OPTIONAL, Manifest
+from omega_operator.kinds import Manifest
 from omega_operator.observed import Observed, PodConfig
+from omega_operator.remarks import remarks
 from omega_operator.rollout import begins
 from omega_schema.resource import OmegaVLMDeployment
 from omega_schema.source import HubSource, parse_source
@@ -134,17 +135,13 @@ def _ready(state: _State, cause: Cause | None) -> Judgement:
     if not state.is_rolled_out:
         return _progress(state)
     if state.wanted == 0:
-        words = f"no pods are wanted: raise spec.replicas to serve{_without(state)}"
+        words = f"no pods are wanted: raise spec.replicas to serve{_remarks(state)}"
         return Judgement("Ready", "True", "ScaledToZero", words)
-    return Judgement("Ready", "True", "Ready", f"{state.ready} of {state.wanted} pods serve{_without(state)}")
+    return Judgement("Ready", "True", "Ready", f"{state.ready} of {state.wanted} pods serve{_remarks(state)}")
 
 
-def _without(state: _State) -> str:
-    """What was asked for and cannot be here."""
-    return "".join(
-        f"; there is no {kind.name}, because the cluster does not know that kind: install {OPTIONAL[kind]}"
-        for kind in missing(state.resource, state.observed)
-    )
+def _remarks(state: _State) -> str:
+    return "".join(f"; {remark}" for remark in remarks(state.resource, state.observed))
 
 
 def _progress(state: _State) -> Judgement:

@@ -14,6 +14,7 @@ PURE = [
     "observed",
     "ownership",
     "placement",
+    "remarks",
     "pod",
     "quota",
     "rollout",
