@@ -12,6 +12,8 @@ help: ## Show this list.
 environment: ## Install the pinned Python packages into .venv.
 	@tools/environment.sh
 
+# This checkout is checked, wherever .venv was made.
+check: export PYTHONPATH := crds:operator:server
 check: environment ## Lint, types, import boundaries, generated files, examples. Seconds; run it before each commit.
 	.venv/bin/ruff check $(SOURCES)
 	.venv/bin/ruff format --check $(SOURCES)
