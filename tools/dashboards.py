@@ -53,8 +53,9 @@ def _share(hits: str, queries: str, where: str) -> str:
     return f"sum(rate({hits}{{{where}}}{RATE})) / sum(rate({queries}{{{where}}}{RATE}))"
 
 
-MODEL = 'namespace=~"$namespace", job=~"$job"'
-OPERATOR = 'namespace=~"$namespace"'
+CHOSEN = 'namespace=~"$namespace", job=~"$job"'
+"""What a scrape knows and a person picks; the same for both dashboards."""
+
 
 SERVERS = Dashboard(
     uid="omega-vlm-servers",
@@ -69,37 +70,37 @@ SERVERS = Dashboard(
                 "Requests by status",
                 "499 is a client that hung up, 429 a full queue.",
                 "reqps",
-                {"{{status}}": _rate("omega_http_responses_total", MODEL, "status")},
+                {"{{status}}": _rate("omega_http_responses_total", CHOSEN, "status")},
             ),
             Panel(
                 "Time to first token",
                 "From the moment when a prompt is ready.",
                 "s",
-                _quantiles("omega_time_to_first_token_seconds", MODEL),
+                _quantiles("omega_time_to_first_token_seconds", CHOSEN),
             ),
             Panel(
                 "Between tokens",
                 "From one token of an answer to its next.",
                 "s",
-                _quantiles("omega_inter_token_latency_seconds", MODEL),
+                _quantiles("omega_inter_token_latency_seconds", CHOSEN),
             ),
             Panel(
                 "Whole answers",
                 "From a prompt that is ready to the last token.",
                 "s",
-                _quantiles("omega_e2e_request_latency_seconds", MODEL),
+                _quantiles("omega_e2e_request_latency_seconds", CHOSEN),
             ),
             Panel(
                 "Time in the queue",
                 "Until an engine began. If it grows, add replicas.",
                 "s",
-                _quantiles("omega_request_queue_time_seconds", MODEL),
+                _quantiles("omega_request_queue_time_seconds", CHOSEN),
             ),
             Panel(
                 "How answers end",
                 "stop and length are successes; abort is a client that hung up.",
                 "reqps",
-                {"{{finished_reason}}": _rate("omega_request_success_total", MODEL, "finished_reason")},
+                {"{{finished_reason}}": _rate("omega_request_success_total", CHOSEN, "finished_reason")},
             ),
         ),
         "Tokens": (
@@ -108,23 +109,23 @@ SERVERS = Dashboard(
                 "Of prompts, pictures included, and of answers.",
                 "short",
                 {
-                    "prompts": f"sum(rate(omega_prompt_tokens_total{{{MODEL}}}{RATE}))",
-                    "answers": f"sum(rate(omega_generation_tokens_total{{{MODEL}}}{RATE}))",
+                    "prompts": f"sum(rate(omega_prompt_tokens_total{{{CHOSEN}}}{RATE}))",
+                    "answers": f"sum(rate(omega_generation_tokens_total{{{CHOSEN}}}{RATE}))",
                 },
             ),
             Panel(
                 "Answers by pod",
                 "Tokens per second. Pods that differ much are not asked evenly.",
                 "short",
-                {"{{pod}}": _rate("omega_generation_tokens_total", MODEL, "pod")},
+                {"{{pod}}": _rate("omega_generation_tokens_total", CHOSEN, "pod")},
             ),
             Panel(
                 "Found in caches",
                 "Share of prompt tokens, and of pictures and videos, that were computed before.",
                 "percentunit",
                 {
-                    "prompts": _share("omega_prefix_cache_hits_total", "omega_prefix_cache_queries_total", MODEL),
-                    "pictures": _share("omega_mm_cache_hits_total", "omega_mm_cache_queries_total", MODEL),
+                    "prompts": _share("omega_prefix_cache_hits_total", "omega_prefix_cache_queries_total", CHOSEN),
+                    "pictures": _share("omega_mm_cache_hits_total", "omega_mm_cache_queries_total", CHOSEN),
                 },
             ),
         ),
@@ -134,29 +135,29 @@ SERVERS = Dashboard(
                 "Sequences in the batches and queues of all engines.",
                 "short",
                 {
-                    "running": f"sum(omega_num_requests_running{{{MODEL}}})",
-                    "waiting": f"sum(omega_num_requests_waiting{{{MODEL}}})",
+                    "running": f"sum(omega_num_requests_running{{{CHOSEN}}})",
+                    "waiting": f"sum(omega_num_requests_waiting{{{CHOSEN}}})",
                 },
             ),
             Panel(
                 "Requests per engine",
                 "What spec.autoscaling goes by, of each pod.",
                 "short",
-                {"{{pod}}": f"omega_requests_per_engine{{{MODEL}}}"},
+                {"{{pod}}": f"omega_requests_per_engine{{{CHOSEN}}}"},
             ),
             Panel(
                 "KV cache",
                 "Share that running sequences own, of each engine.",
                 "percentunit",
-                {"{{pod}} engine {{engine}}": f"omega_kv_cache_usage_perc{{{MODEL}}}"},
+                {"{{pod}} engine {{engine}}": f"omega_kv_cache_usage_perc{{{CHOSEN}}}"},
             ),
             Panel(
                 "Engines",
                 "How many there are, and how many take requests.",
                 "short",
                 {
-                    "all": f"count(omega_engine_ready{{{MODEL}}})",
-                    "ready": f"sum(omega_engine_ready{{{MODEL}}})",
+                    "all": f"count(omega_engine_ready{{{CHOSEN}}})",
+                    "ready": f"sum(omega_engine_ready{{{CHOSEN}}})",
                 },
             ),
             Panel(
@@ -164,15 +165,15 @@ SERVERS = Dashboard(
                 "Engines that were started again; sequences that gave up their part of the KV cache. Per hour.",
                 "short",
                 {
-                    "restarts": f"sum(increase(omega_engine_restarts_total{{{MODEL}}}[1h]))",
-                    "preemptions": f"sum(increase(omega_num_preemptions_total{{{MODEL}}}[1h]))",
+                    "restarts": f"sum(increase(omega_engine_restarts_total{{{CHOSEN}}}[1h]))",
+                    "preemptions": f"sum(increase(omega_num_preemptions_total{{{CHOSEN}}}[1h]))",
                 },
             ),
             Panel(
                 "Memory of engines",
                 "Resident, not GPU memory.",
                 "bytes",
-                {"{{pod}} engine {{engine}}": f"omega_engine_memory_bytes{{{MODEL}}}"},
+                {"{{pod}} engine {{engine}}": f"omega_engine_memory_bytes{{{CHOSEN}}}"},
             ),
         ),
         "Pictures and the event loop": (
@@ -180,19 +181,19 @@ SERVERS = Dashboard(
                 "Downloads of pictures",
                 "From the address to the last byte.",
                 "s",
-                _quantiles("omega_mm_media_download_latency_seconds", MODEL),
+                _quantiles("omega_mm_media_download_latency_seconds", CHOSEN),
             ),
             Panel(
                 "Decoding",
                 "From the bytes to the pixels, with the wait for a decoding process.",
                 "s",
-                _quantiles("omega_mm_media_decode_latency_seconds", MODEL),
+                _quantiles("omega_mm_media_decode_latency_seconds", CHOSEN),
             ),
             Panel(
                 "Longest block of the event loop",
                 "In the last minute. wall: by the clock; cpu: of that, its own computing.",
                 "s",
-                {"{{clock}}": f"max by (clock) (omega_event_loop_longest_block_seconds{{{MODEL}}})"},
+                {"{{clock}}": f"max by (clock) (omega_event_loop_longest_block_seconds{{{CHOSEN}}})"},
             ),
         ),
     },
@@ -201,34 +202,87 @@ SERVERS = Dashboard(
 OPERATORS = Dashboard(
     uid="omega-vlm-operator",
     title="Omega VLM: operator",
-    variables={"namespace": "label_values(omega_operator_leads, namespace)"},
+    variables={
+        "namespace": "label_values(omega_operator_build_info, namespace)",
+        "job": 'label_values(omega_operator_build_info{namespace=~"$namespace"}, job)',
+    },
     groups={
-        "Reconciles": (
+        "Work": (
             Panel(
-                "Reconciles by outcome",
-                "At rest there are none.",
+                "From a change to its children",
+                "From news of a change until the children are as they should be.",
+                "s",
+                _quantiles("omega_operator_change_to_applied_seconds", CHOSEN),
+            ),
+            Panel(
+                "Reconciles by result",
+                "At rest there are next to none.",
                 "ops",
-                {"{{outcome}}": _rate("omega_operator_reconciles_total", OPERATOR, "outcome")},
+                {"{{result}}": _rate("omega_operator_reconcile_total", CHOSEN, "result")},
             ),
             Panel(
                 "Time of a reconcile",
                 "With everything that the API server was asked.",
                 "s",
-                _quantiles("omega_operator_reconcile_seconds", OPERATOR),
+                _quantiles("omega_operator_reconcile_time_seconds", CHOSEN),
+            ),
+            Panel(
+                "Errors",
+                "Reconciles that failed, by why. defect: the log has a traceback.",
+                "ops",
+                {"{{reason}}": _rate("omega_operator_reconcile_errors_total", CHOSEN, "reason")},
             ),
             Panel(
                 "Queue",
-                "Resources that wait for a reconcile. If it stays above 0, the API server is slow.",
+                "Resources in it, with those that are to be looked at again later.",
                 "short",
-                {"{{pod}}": f"omega_operator_queue_length{{{OPERATOR}}}"},
+                {"{{pod}}": f"omega_operator_workqueue_depth{{{CHOSEN}}}"},
+            ),
+            Panel(
+                "Oldest in the queue",
+                "For how long the oldest resource has been due or worked on. Above 120 s the operator is started again.",
+                "s",
+                {"{{pod}}": f"omega_operator_workqueue_overdue_seconds{{{CHOSEN}}}"},
             ),
         ),
-        "Leader": (
+        "The API server": (
             Panel(
-                "Who leads",
+                "Requests by code",
+                "<error> is no answer; 409 and 429 are tried again.",
+                "reqps",
+                {"{{code}}": _rate("omega_operator_rest_client_requests_total", CHOSEN, "code")},
+            ),
+            Panel(
+                "Time of a request",
+                "Until its answer.",
+                "s",
+                _quantiles("omega_operator_rest_client_request_duration_seconds", CHOSEN),
+            ),
+            Panel(
+                "Writes by kind",
+                "Without the Lease. At rest there are none.",
+                "ops",
+                {"{{kind}} {{outcome}}": _rate("omega_operator_writes_total", CHOSEN, "kind, outcome")},
+            ),
+        ),
+        "Health": (
+            Panel(
+                "Age of watches",
+                "Since a watch was last known to have brought everything; up to 40 s is usual.",
+                "s",
+                {"{{kind}}": f"max by (kind) (omega_operator_watch_age_seconds{{{CHOSEN}}})"},
+            ),
+            Panel(
+                "Leader",
                 "1 for the replica that writes; the sum is never above 1.",
                 "short",
-                {"{{pod}}": f"omega_operator_leads{{{OPERATOR}}}"},
+                {"{{pod}}": f"omega_operator_leader_election_master_status{{{CHOSEN}}}"},
+            ),
+            Panel(
+                "Memory",
+                "Resident, of each replica.",
+                "bytes",
+                {"{{pod}}": f"process_resident_memory_bytes{{{CHOSEN}}}"},
             ),
         ),
     },

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from omega_operator.metrics import Metrics as OperatorMetrics
+from omega_operator.metrics import Now
 from omega_server.metrics import Metrics as ServerMetrics
 
 FILES = sorted((Path(__file__).parents[2] / "charts/omega-vlm/dashboards").glob("*.json"))
@@ -21,10 +22,9 @@ Pick = Callable[[list[dict[str, Any]], str], dict[str, Any]]
 
 def exposed() -> Iterator[str]:
     """The name of every series of operator and server."""
-    texts = (
-        OperatorMetrics(waiting=lambda: 0.0, leads=lambda: True).text(),
-        ServerMetrics(lambda: ()).text(),
-    )
+    operator = OperatorMetrics()
+    operator.follow(Now(lambda: 0.0, lambda: 0.0, lambda: 0.0, lambda: True, dict), workers=1)
+    texts = (operator.text(), ServerMetrics(lambda: ()).text())
     for text in texts:
         for family in text_string_to_metric_families(text.decode()):
             yield from (family.name + suffix for suffix in SUFFIXES[family.type])
@@ -42,7 +42,7 @@ def test_panels_show_metrics_that_exist(file: Path) -> None:
     """Each name in a query is one that operator or server exposes, with the suffix of its type."""
     known = set(exposed())
     for query in queries(json.loads(file.read_text())):
-        names = set(re.findall(r"\bomega_\w+", query))
+        names = set(re.findall(r"\b(?:omega|process)_\w+", query))
         assert names, query
         assert names <= known, query
 
