@@ -12,6 +12,7 @@ from omega_operator import handlers, logs, probes
 from omega_operator.api import Api
 from omega_operator.audit import Audit
 from omega_operator.cache import Cache
+from omega_operator.downloads import Downloads
 from omega_operator.election import Election
 from omega_operator.kube import Kube
 from omega_operator.metrics import Metrics, Now
@@ -38,7 +39,10 @@ async def run(settings: Settings) -> None:
         kube = Kube(api, election.leads, settings.watch_namespaces, clock, metrics.wrote)
         pods = PodConfigs(session, kube, clock)
         kinds = OptionalKinds(api, cache, queue)
-        reconciler = Reconciler(cache=cache, kube=kube, pods=pods, kinds=kinds, settings=settings, now=utc_now)
+        downloads = Downloads(session, clock)
+        reconciler = Reconciler(
+            cache=cache, kube=kube, pods=pods, downloads=downloads, kinds=kinds, settings=settings, now=utc_now
+        )
         audit = Audit(
             api=api, cache=cache, queue=queue, metrics=metrics, namespaces=settings.watch_namespaces, clock=clock
         )

@@ -27,6 +27,9 @@ PULL_FAILURES = frozenset(
 _FITTING = re.compile("didn't|untolerated|affinity|topology|volume")
 """What the scheduler says when a node is refused for more than what is free on it."""
 
+VOLUME_SECONDS = 30.0
+"""How long a claim may wait for its volume before people are told."""
+
 LONGEST = 600
 """Longest quotation from elsewhere, in characters."""
 
@@ -64,7 +67,7 @@ def find(resource: OmegaVLMDeployment, observed: Observed, way: Rollout) -> Caus
         way, current=current, template=current["spec"]["template"] if current else way.template, observed=observed
     )
     looks = (
-        _download(resource, observed, way),
+        _download(resource, observed),
         _creation(way),
         _pods(resource, observed, way),
         _deadline(current or {}),
@@ -72,17 +75,50 @@ def find(resource: OmegaVLMDeployment, observed: Observed, way: Rollout) -> Caus
     return next((cause for cause in looks if cause is not None), None)
 
 
-def _download(resource: OmegaVLMDeployment, observed: Observed, way: Rollout) -> Cause | None:
+def _download(resource: OmegaVLMDeployment, observed: Observed) -> Cause | None:
     source = parse_source(resource.spec.model.source)
     if not isinstance(source, HubSource):
         return None
     job = names.download(resource.metadata.name, source)
-    if model_cache.has_failed(observed.child(job)):
-        ends = [ended for one in observed.download_pods if (ended := pod.failure(one)) is not None]
-        words = _last_line(ends[-1].get("message", "")) if ends else ""
-        again = f"Correct the cause, then: kubectl delete job {job.name} -n {resource.metadata.namespace}"
-        return Cause("DownloadFailed", f"the model could not be downloaded{': ' if words else ''}{words}. {again}")
-    return _first(_pod(resource, observed, way, one) for one in observed.download_pods if not pod.is_terminating(one))
+    found = observed.child(job)
+    anew = f"kubectl delete job {job.name} -n {resource.metadata.namespace}"
+    if words := model_cache.failure(found):
+        return Cause("DownloadFailed", f"the download has failed: {_quote(words)}. Correct the cause, then: {anew}")
+    mine = [one for one in observed.download_pods if not pod.is_terminating(one) and pod.job_of(one) == job.name]
+    if model_cache.is_done(found) or not mine:
+        return None
+    if cause := _no_volume(resource, observed, mine[-1]) or _before_it_runs(observed, mine[-1]):
+        return cause
+    words = _failing(mine[-1], observed)
+    again = f"It is tried again within 5 minutes, and at once after: {anew}"
+    return Cause("DownloadFailed", f"{words}. {again}") if words else None
+
+
+def _no_volume(resource: OmegaVLMDeployment, observed: Observed, one: Manifest) -> Cause | None:
+    """Why the scheduler finds no node for a download. A new volume may take its time."""
+    if not pod.is_unschedulable(one):
+        return None
+    message = pod.condition(one, "PodScheduled").get("message", "")
+    if "unbound" not in message:
+        return Cause("Unschedulable", f"no node takes the download: {_quote(message)}")
+    if pod.condition_age(one, "PodScheduled", observed.at) < VOLUME_SECONDS:
+        return None
+    claim = names.cache(resource.metadata.name).name
+    return Cause(
+        "VolumeFailed",
+        f"the claim {claim} gets no volume: its storage class must be there, make volumes, and offer ReadWriteMany. See "
+        f"kubectl describe pvc {claim} -n {resource.metadata.namespace}; another spec.model.cache.storageClassName "
+        "needs a new resource",
+    )
+
+
+def _failing(one: Manifest, observed: Observed) -> str:
+    """Why a download ended the last time; nothing once it has got further again."""
+    ended = pod.last_end(one)
+    if ended is None or (observed.download is not None and observed.download.bytes):
+        return ""
+    words = _last_line(ended.get("message", "")).removeprefix("omega-server: ")
+    return words or f"the download ended with exit code {ended.get('exitCode')} ({ended.get('reason', 'no reason')})"
 
 
 def _creation(way: Rollout) -> Cause | None:
@@ -113,11 +149,12 @@ def _deadline(current: Manifest) -> Cause | None:
 
 
 def _pod(resource: OmegaVLMDeployment, observed: Observed, way: Rollout, one: Manifest) -> Cause | None:
-    return (
-        _scheduling(resource, way, one)
-        or _first(_waiting(reason, message) for reason, message in pod.waiting(one))
-        or _failure(one)
-        or _first(_warning(message) for message in observed.warnings.get(pod.name(one), ()))
+    return _scheduling(resource, way, one) or _before_it_runs(observed, one) or _failure(one)
+
+
+def _before_it_runs(observed: Observed, one: Manifest) -> Cause | None:
+    return _first(_waiting(reason, message) for reason, message in pod.waiting(one)) or _first(
+        _warning(message) for message in observed.warnings.get(pod.name(one), ())
     )
 
 
@@ -192,7 +229,7 @@ def _missing_secret(message: str) -> Cause | None:
     missing = re.search(r'secret "([^"]+)" not found', message)
     if missing is None:
         return None
-    return Cause("SecretMissing", f"there is no Secret {missing[1]} in this namespace: create it, one API key per key")
+    return Cause("SecretMissing", f"there is no Secret {missing[1]} in this namespace: create it")
 
 
 def _missing_claim(name: str) -> Cause:

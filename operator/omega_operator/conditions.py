@@ -86,4 +86,4 @@ def _is_news(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
 def _is_bad(one: dict[str, Any]) -> bool:
     if one["type"] == "Stalled":
         return bool(one["status"] == "True")
-    return bool(one["status"] == "False") and one["reason"] in {"ConfigRejected", "DownloadFailed"}
+    return bool(one["status"] == "False") and one["reason"] in {"ConfigRejected", "DownloadFailed", "NoProgress"}

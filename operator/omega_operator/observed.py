@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from omega_operator.kinds import Kind, Manifest, Ref
+from omega_operator.progress import Progress
 from omega_operator.room import Room
 
 LONG_AGO = datetime.fromtimestamp(0, UTC)
@@ -47,6 +48,9 @@ class Observed:
 
     configs: Mapping[str, PodConfig] = field(default_factory=dict)
     """By the name of a running pod: what it says of its configuration."""
+
+    download: Progress | None = None
+    """What the download that runs says of itself."""
 
     kinds: frozenset[Kind] = frozenset()
     """Of the kinds that not every cluster has: those that this one has."""

@@ -13,6 +13,12 @@ def name(pod: Manifest) -> str:
     return str(pod["metadata"]["name"])
 
 
+def job_of(pod: Manifest) -> str | None:
+    """The Job that made it."""
+    found: str | None = (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name")
+    return found
+
+
 def is_terminating(pod: Manifest) -> bool:
     """Whether its deletion has begun."""
     return bool(pod["metadata"].get("deletionTimestamp"))
@@ -96,6 +102,15 @@ def failure(pod: Manifest) -> dict[str, Any] | None:
         state = status.get("state", {})
         ended = state.get("terminated") or status.get("lastState", {}).get("terminated")
         if "running" not in state and ended and ended.get("exitCode") != 0:
+            return dict(ended)
+    return None
+
+
+def last_end(pod: Manifest) -> dict[str, Any] | None:
+    """How a container ended the last time, whether or not it runs again: exitCode, reason, message. None if well."""
+    for status in _statuses(pod):
+        ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
+        if ended and ended.get("exitCode") != 0:
             return dict(ended)
     return None
 

@@ -71,21 +71,23 @@ class PodConfigs:
     async def _ask(self, one: Manifest, config: str, confirmed: Mapping[str, str]) -> PodConfig:
         if confirmed.get(_identity(one)) == config:
             return PodConfig(hash=config)
-        return await self._request(one)
-
-    async def _request(self, one: Manifest) -> PodConfig:
-        host = one["status"]["podIP"]
-        address = f"http://[{host}]:{PORT}/ready" if ":" in host else f"http://{host}:{PORT}/ready"
-        try:
-            timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-            async with self._session.get(address, timeout=timeout, allow_redirects=False) as answer:
-                return _config(await answer.content.read(LARGEST_ANSWER))
-        except (aiohttp.ClientError, TimeoutError):
-            return _UNREACHED
+        return _config(await answer(self._session, one, "/ready"))
 
     async def _nudge(self, one: Manifest, config: str) -> None:
         """A changed annotation makes the kubelet look at the pod at once, and so at its volumes."""
         await self._kube.annotate_pod(one, labels.CONFIG, config)
+
+
+async def answer(session: aiohttp.ClientSession, one: Manifest, path: str) -> bytes | None:
+    """What a running pod answers on a path; None if it does not."""
+    host = one["status"]["podIP"]
+    address = f"http://[{host}]:{PORT}{path}" if ":" in host else f"http://{host}:{PORT}{path}"
+    try:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        async with session.get(address, timeout=timeout, allow_redirects=False) as said:
+            return await said.content.read(LARGEST_ANSWER)
+    except (aiohttp.ClientError, TimeoutError):
+        return None
 
 
 def _identity(one: Manifest) -> str:
@@ -94,10 +96,10 @@ def _identity(one: Manifest) -> str:
     return f"{one['metadata']['uid']}/{restarts}"
 
 
-def _config(text: bytes) -> PodConfig:
+def _config(text: bytes | None) -> PodConfig:
     """What an answer of /ready says. Something else that listens on the port says nothing."""
     try:
-        config = json.loads(text)["config"]
+        config = json.loads(text or b"")["config"]
         said_hash, error = config["hash"], config["error"]
     except (ValueError, KeyError, TypeError):
         return _UNREACHED

@@ -13,6 +13,7 @@ from omega_operator.causes import Cause
 from omega_operator.desired import Desired, desired, names
 from omega_operator.desired.config_map import digest
 from omega_operator.desired.deployment import template_of
+from omega_operator.downloads import Downloads
 from omega_operator.events import event
 from omega_operator.kinds import Key, Manifest, Ref, ref_of
 from omega_operator.kube import Kube, NameTaken
@@ -39,12 +40,13 @@ class Reconciler:
         cache: Cache,
         kube: Kube,
         pods: PodConfigs,
+        downloads: Downloads,
         kinds: OptionalKinds,
         settings: Settings,
         now: Callable[[], datetime],
     ) -> None:
-        """Args: what was observed, the cluster, the servers, the optional kinds, our settings, and the time in UTC."""
-        self._cache, self._kube, self._pods, self._kinds = cache, kube, pods, kinds
+        """Args: what was observed, the cluster, servers, downloads, optional kinds, our settings, and the time in UTC."""
+        self._cache, self._kube, self._pods, self._downloads, self._kinds = cache, kube, pods, downloads, kinds
         self._settings, self._now = settings, now
         self._pods_seen: dict[Key, frozenset[str]] = {}
 
@@ -59,6 +61,7 @@ class Reconciler:
         if cached is None:
             self._kube.forget(key)
             self._pods.forget(key)
+            self._downloads.forget(key)
             self._pods_seen.pop(key, None)
             return None
         body = self._kube.freshest_resource(key, cached)
@@ -90,10 +93,17 @@ class Reconciler:
             observed, cause = await self._apply(resource, observed, wanted)
             retry = AFTER_REFUSAL if cause is not None else None
             configs = await self._pods.settle(_key(resource), observed.pods, digest(resource))
-            observed = dataclasses.replace(observed, configs=configs)
+            progress = await self._downloads.look(_key(resource), observed.download_pods)
+            observed = dataclasses.replace(observed, configs=configs, download=progress)
         cause = cause or causes.find(resource, observed, wanted.way)
         await self._write(body, status.status(resource, observed, wanted, cause, _status(body)))
-        looks = (retry, self._pods.next_look(_key(resource)), self._next_look(observed, wanted))
+        key = _key(resource)
+        looks = (
+            retry,
+            self._pods.next_look(key),
+            self._downloads.next_look(key),
+            self._next_look(observed, wanted),
+        )
         return min((look for look in looks if look is not None), default=None)
 
     async def _prepare(

@@ -47,7 +47,7 @@ def status(
     ready, config = _ready(state, cause), _config_applied(state)
     judgements = [ready, _reconciling(ready, cause, config), _stalled(cause), config]
     if state.hub_source is not None:
-        judgements.append(_model_cached(state, state.hub_source))
+        judgements.append(_model_cached(state, state.hub_source, cause))
     return {
         "observedGeneration": resource.metadata.generation,
         "replicas": len(state.pods),
@@ -147,7 +147,8 @@ def _remarks(state: _State) -> str:
 def _progress(state: _State) -> Judgement:
     if state.is_held:
         serving = f"; {state.ready} older ones serve meanwhile" if state.ready else ""
-        words = f"the model is being downloaded; the pods start after that{serving}"
+        far = f", {state.observed.download.words}" if state.observed.download else ""
+        words = f"the model is being downloaded{far}; its pods start after that{serving}"
         return Judgement("Ready", "False", "Downloading", words)
     older = [one for one in state.observed.pods if not state.way.is_new(one)]
     if older and state.plan.drains and state.plan.unavailable >= state.wanted > 0 and not _new(state):
@@ -219,14 +220,18 @@ def _config_applied(state: _State) -> Judgement:
     return Judgement("ConfigApplied", "False", "Applying", words)
 
 
-def _model_cached(state: _State, source: HubSource) -> Judgement:
-    job = state.observed.child(names.download(state.name, source))
-    what = f"{source.repo}@{source.revision}"
-    if model_cache.is_done(job):
+def _model_cached(state: _State, source: HubSource, cause: Cause | None) -> Judgement:
+    what, progress = f"{source.repo}@{source.revision}", state.observed.download
+    if model_cache.is_done(state.observed.child(names.download(state.name, source))):
         return Judgement("ModelCached", "True", "Cached", f"{what} is in the volume")
-    if model_cache.has_failed(job):
-        return Judgement("ModelCached", "False", "DownloadFailed", f"the download of {what} gave up, see Stalled")
-    return Judgement("ModelCached", "False", "Downloading", f"{what} is being downloaded")
+    if cause is not None and cause.reason == "DownloadFailed":
+        return Judgement("ModelCached", "False", "DownloadFailed", f"{what} cannot be downloaded, see Stalled")
+    if progress is None:
+        return Judgement("ModelCached", "False", "Downloading", f"the download of {what} is starting")
+    if progress.is_silent:
+        why = progress.trouble or "the hub does not answer"
+        return Judgement("ModelCached", "False", "NoProgress", f"{what}: {progress.words}: {why}; it is tried again")
+    return Judgement("ModelCached", "False", "Downloading", f"{what}: {progress.words}")
 
 
 def _summary(ready: Judgement) -> str:

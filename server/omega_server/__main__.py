@@ -61,7 +61,8 @@ def _serve(arguments: Sequence[str]) -> int:
 
 
 def _download(arguments: Sequence[str]) -> int:
-    from omega_server.download import DownloadError, download  # noqa: PLC0415
+    from omega_server.download.command import download  # noqa: PLC0415
+    from omega_server.download.errors import DownloadError  # noqa: PLC0415
 
     try:
         print(download(arguments))

@@ -10,6 +10,7 @@ import yaml
 from omega_operator.capacity import nodes_of
 from omega_operator.kinds import OPTIONAL, ref_of
 from omega_operator.observed import LONG_AGO, Observed, PodConfig
+from omega_operator.progress import Progress
 from omega_operator.quota import quotas_of
 from omega_operator.room import Room
 from omega_operator.settings import Settings
@@ -53,8 +54,8 @@ def load_resource() -> Callable[[Path], OmegaVLMDeployment]:
 
 @pytest.fixture
 def observe() -> Callable[[Json], Observed]:
-    """Makes what was observed from a document: children, pods, downloadPods, warnings, configs, kinds, at, and for the
-    room nodes, podsOnNodes, quotas.
+    """Makes what was observed from a document: children, pods, downloadPods, warnings, configs, download, kinds, at,
+    and for the room nodes, podsOnNodes, quotas.
     """
     return _observe
 
@@ -76,6 +77,7 @@ def _observe(document: Json) -> Observed:
         room=None if nodes is None else _room(nodes, document),
         at=document.get("at", LONG_AGO),
         configs={name: PodConfig(**said) for name, said in document.get("configs", {}).items()},
+        download=Progress(**document["download"]) if "download" in document else None,
         kinds=frozenset(kind for kind in OPTIONAL if kind.name in document.get("kinds", [])),
     )
 

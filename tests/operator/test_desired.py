@@ -162,6 +162,21 @@ def test_time_to_load(
     assert seconds(made("200G", edited)) == 4600
 
 
+def test_a_download_is_made_anew_with_what_was_corrected(
+    resource: Callable[..., OmegaVLMDeployment], settings: Settings
+) -> None:
+    """A Job of another environment than the resource names now has to go; one that has done its work stays."""
+    hub = {"source": "hf://Org/Model", "cache": {"size": "1Gi"}}
+    before = resource(model=hub)
+    after = resource(model=hub, pod={"env": [{"name": "HF_TOKEN", "value": "x"}]})
+    job = next(one for one in desired(before, Observed(), settings).manifests if one["kind"] == "Job")
+    ref, observed = ref_of(job), Observed(children={ref_of(job): job})
+    assert ref in desired(before, observed, settings).held
+    assert ref not in desired(after, observed, settings).refs
+    done = job | {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}
+    assert ref in desired(after, Observed(children={ref: done}), settings).held
+
+
 class _Plain(yaml.SafeDumper):
     """YAML without anchors, and text of several lines as such."""
 

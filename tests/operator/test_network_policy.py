@@ -88,7 +88,7 @@ def test_more_destinations(policies: Policies) -> None:
 
 
 def test_the_hub_is_for_downloads_only(policies: Policies) -> None:
-    """A download reaches public addresses though the server may not, and nobody reaches the download."""
+    """A download reaches public addresses though the server may not, and the operator alone reaches the download."""
     made = policies(
         model={"source": "hf://Org/Model", "cache": {"size": "1Gi"}},
         images={"allowRemote": False},
@@ -98,7 +98,10 @@ def test_the_hub_is_for_downloads_only(policies: Policies) -> None:
     assert not passes(made["vl"], "1.1.1.1")
     assert passes(made["vl-download"], "1.1.1.1")
     assert not passes(made["vl-download"], "10.0.0.1")
-    assert made["vl-download"]["ingress"] == []
+    (rule,) = made["vl-download"]["ingress"]
+    (peer,) = rule["from"]
+    assert peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/component": "operator"}
+    assert rule["ports"] == [{"port": 8000, "protocol": "TCP"}]
     selectors = [one["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for one in made.values()]
     assert sorted(selectors) == ["download", "server"]
 

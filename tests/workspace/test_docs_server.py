@@ -100,9 +100,9 @@ def test_the_example_of_a_configuration_is_one() -> None:
 
 def test_flags_of_download(rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
     """The flags of the download are those of its help text."""
-    from omega_server.download import download
+    from omega_server.download.command import download
 
     with pytest.raises(SystemExit):
         download(["--help"])
-    helped = set(re.findall(r"--[a-z]+", capsys.readouterr().out)) - {"--help"}
+    helped = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
     assert {row[0].split()[0] for row in rows(PAGE) if len(row) == 2 and row[0].startswith("--")} == helped

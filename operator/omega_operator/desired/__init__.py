@@ -152,15 +152,19 @@ def _cache(
     """The model's volume and download.
 
     The Deployment waits for the download, so that no GPU does; one that runs an older revision goes on meanwhile. A Job
-    is applied once: nearly all of it is immutable.
+    is applied once: nearly all of it is immutable. One that has done its work stays, whatever becomes of the resource.
     """
     source, cache = parse_source(resource.spec.model.source), resource.spec.model.cache
     if not isinstance(source, HubSource) or cache is None:
         return [], frozenset()
     claim = model_cache.volume_claim(resource, cache, settings)
-    job = names.download(resource.metadata.name, source)
-    found = observed.child(job)
-    waiting = frozenset() if model_cache.is_done(found) else frozenset({names.deployment(resource.metadata.name)})
-    if found is not None:
-        return [claim], waiting | {job}
-    return [claim, model_cache.download(resource, source, settings)], waiting
+    job = model_cache.download(resource, source, observed, settings)
+    found = observed.child(ref_of(job))
+    if model_cache.is_done(found):
+        return [claim], frozenset({ref_of(job)})
+    waiting = frozenset({names.deployment(resource.metadata.name)})
+    if found is None:
+        return [claim, job], waiting
+    if model_cache.is_outdated(found, job):
+        return [claim], waiting  # it goes away, and the next look makes it anew
+    return [claim], waiting | {ref_of(job)}

@@ -8,11 +8,14 @@ from omega_operator.desired.model_source import MOUNT, VOLUME, model_volume
 from omega_operator.desired.patience import ENDPOINTS_GONE_SECONDS, loading_seconds
 from omega_operator.desired.service import PORT, PORT_NAME
 from omega_schema.resource import OmegaVLMDeployment
-from omega_schema.source import parse_source
+from omega_schema.source import HubSource, parse_source
 
 NAME = "server"
 CONFIG_DIRECTORY = "/etc/omega/config"
 KEYS_DIRECTORY = "/etc/omega/keys"
+
+OF_THE_HUB = frozenset({"HF_ENDPOINT", "HF_TOKEN"})
+"""Variables for the download alone: a server has no need of the token, and another token is no reason to restart one."""
 
 
 def container(resource: OmegaVLMDeployment, image: str) -> dict[str, Any]:
@@ -55,7 +58,9 @@ def environment(resource: OmegaVLMDeployment) -> list[dict[str, Any]]:
     # The root file system is read-only: what libraries cache goes to /tmp, unless the resource knows a better place.
     if all(one["name"] != "HOME" for one in spec.pod.env):
         values["HOME"] = "/tmp"  # noqa: S108 - the pod's own emptyDir
-    return [{"name": name, "value": value} for name, value in values.items()] + [dict(one) for one in spec.pod.env]
+    is_hub = isinstance(parse_source(spec.model.source), HubSource)
+    added = [dict(one) for one in spec.pod.env if not (is_hub and one["name"] in OF_THE_HUB)]
+    return [{"name": name, "value": value} for name, value in values.items()] + added
 
 
 def _mounts(resource: OmegaVLMDeployment) -> list[dict[str, Any]]:

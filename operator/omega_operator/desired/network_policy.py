@@ -65,8 +65,9 @@ def network_policy(resource: OmegaVLMDeployment, settings: Settings) -> Manifest
 
 
 def download_policy(resource: OmegaVLMDeployment, settings: Settings) -> Manifest:
-    """Nobody connects to a download; it connects to the hub, which sends it on to wherever the files lie."""
+    """In: the operator, which asks for the progress. Out: to the hub, which sends on to wherever the files lie."""
     name = resource.metadata.name
+    asked = {"ports": [{"port": PORT, "protocol": "TCP"}], "from": [_operator(settings)]}
     return manifest(
         names.download_policy(name),
         resource,
@@ -74,7 +75,7 @@ def download_policy(resource: OmegaVLMDeployment, settings: Settings) -> Manifes
         spec={
             "podSelector": {"matchLabels": labels.selector(name, labels.DOWNLOAD)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [],
+            "ingress": [asked],
             "egress": _egress(resource, [*_PUBLIC]),
         },
     )

@@ -29,10 +29,14 @@ def pod_template(resource: OmegaVLMDeployment, image: str, current: Manifest | N
         },
         "spec": _pod_spec(resource, image),
     }
-    text = json.dumps(template, sort_keys=True)
-    template["metadata"]["annotations"][labels.TEMPLATE] = hashlib.sha256(text.encode()).hexdigest()[:12]
+    template["metadata"]["annotations"][labels.TEMPLATE] = digest(template)
     _startup(template)["failureThreshold"] = _patience(resource, template, current)
     return template
+
+
+def digest(template: Manifest) -> str:
+    """What tells a pod template from any other."""
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _patience(resource: OmegaVLMDeployment, template: Manifest, current: Manifest | None) -> int:
