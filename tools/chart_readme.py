@@ -33,7 +33,7 @@ The operator of Omega VLM, its rights, and the definition of the resource OmegaV
 `helm upgrade` brings the new operator and the new definition. **It restarts no model**: a new release makes the same pods of
 the same resource ([why](../../docs/adr/0034-an-upgrade-restarts-no-model.md)), and resources without `spec.image` keep the server image
 that they run with. They move to another one when you say so: one with `spec.image`, all with `serverImage.tag`. `helm rollback` goes back
-in the same way.
+in the same way: it restarts no model either, so after a `serverImage.tag` that disappoints name the one before it.
 
 ## Uninstall
 

@@ -65,10 +65,9 @@ def cluster() -> Iterator[Cluster]:
     cluster_tool("up")
     kubectl_path = Path(cluster_tool("tools", "kubectl")) / "kubectl"
     local = Cluster(Path(cluster_tool("kubeconfig")), kubectl_path, ours=not was_up)
-    if releases := local.kubectl(
-        "get", "secrets", "--all-namespaces", "--selector=owner=helm", "--output=name"
-    ).split():
-        pytest.fail(f"the running cluster holds {len(releases)} Helm releases (the demo's?): run make demo-down first")
+    demo = ("--namespace=omega-system", "--selector=owner=helm,name=omega-vlm")
+    if local.kubectl("get", "secrets", *demo, "--output=name").split():
+        pytest.fail("the running cluster holds the demo: run make demo-down first")
     yield local
     if not was_up:
         cluster_tool("down")

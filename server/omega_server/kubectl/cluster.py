@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -82,13 +83,7 @@ class Cluster:
         command = [*self._command, "port-forward", f"pod/{head['name']}", f":{PORT}", "--address=127.0.0.1"]
         with self._start([*command, "--namespace", head["namespace"]]) as process:
             try:
-                line = process.stdout.readline() if process.stdout else ""
-                found = TUNNEL.match(line)
-                if found is None:
-                    process.terminate()
-                    said = process.stderr.read() if process.stderr else ""
-                    raise _failure(said or line or "no tunnel to the pod")
-                yield f"http://127.0.0.1:{found[1]}"
+                yield f"http://127.0.0.1:{_port(process)}"
             finally:
                 process.terminate()
 
@@ -106,7 +101,7 @@ class Cluster:
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
         try:
-            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         except OSError as error:
             raise self._missing(error) from None
 
@@ -114,6 +109,19 @@ class Cluster:
         return ClientError(
             f"{self._command[0]} cannot be run ({error.strerror}): install kubectl, or let KUBECTL name it"
         )
+
+
+def _port(process: subprocess.Popen[str]) -> int:
+    """Where kubectl port-forward listens."""
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if found := TUNNEL.match(line):
+            # It goes on to tell of every connection, and would stand still if nobody read that.
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            return int(found[1])
+    raise _failure(said)
 
 
 def _in(namespace: str | None) -> tuple[str, ...]:
