@@ -31,7 +31,9 @@ from omega_server.wire.errors import (
     Problem,
     problem_of,
     request_too_large,
+    unsupported_path,
 )
+from omega_server.wire.unsupported import UNSUPPORTED_PATHS
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +53,14 @@ def create_app(serving: Serving) -> FastAPI:
     return app
 
 
-async def _routing_failure(_request: Request, error: Exception) -> Response:
+async def _routing_failure(request: Request, error: Exception) -> Response:
     """What the router itself refuses: unknown paths and methods."""
     wrong_method = isinstance(error, HTTPException) and error.status_code == METHOD_NOT_ALLOWED.status
     headers = error.headers if isinstance(error, HTTPException) else None
     problem = METHOD_NOT_ALLOWED if wrong_method else NOT_FOUND
+    path: str = request.scope["path"]
+    if path in UNSUPPORTED_PATHS:
+        problem = unsupported_path(path)
     return Json(problem.body(), status_code=problem.status, headers=dict(headers or {}))
 
 

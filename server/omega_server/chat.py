@@ -38,6 +38,7 @@ from omega_server.wire.requests import ChatRequest, TokenizeRequest
 logger = logging.getLogger(__name__)
 
 Number = TypeVar("Number", int, float)
+Media = ImagePart | ImageUrlPart | VideoPart | VideoUrlPart
 
 PATIENCE = 15.0
 """Seconds for which a stream waits for its first piece before it begins without: whoever stands between could lose hope."""
@@ -78,6 +79,7 @@ async def prepare(serving: Serving, request: ChatRequest) -> Job:
         "user": request.user,
         "safety_identifier": request.safety_identifier,
         "metadata": request.metadata,
+        "media": [part.uuid for _, part in _parts(request) if isinstance(part, Media) and part.uuid],
     }
     fields = {
         "prompt_tokens": len(built.prompt.token_ids),

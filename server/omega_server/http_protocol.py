@@ -1,6 +1,9 @@
-"""HTTP/1.1 as uvicorn does it, but with bounded headers and the API's error body where no application is asked yet."""
+"""HTTP/1.1 as uvicorn does it, but in small pieces, with bounded headers, and with the API's error body where no application is
+asked yet.
+"""
 
 import asyncio
+from typing import Any
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -11,6 +14,51 @@ MAX_HEAD = 256 * 1024
 """Bytes from a request's first to the end of its header. The gate's own limit is stricter, but it sees only whole headers."""
 MAX_TARGET = 32 * 1024
 """Bytes of a request's path and query."""
+
+
+READ = 72 * 1024
+"""Bytes that are read at once: a few more than uvicorn lets wait of a body before it pauses."""
+_read = memoryview(bytearray(READ))
+
+
+class Doorway(asyncio.BufferedProtocol):
+    """A connection, which is read a little at a time.
+
+    uvloop alone reads 256 kB of each connection that has as much, and all of them before anybody has a turn: when many bodies
+    begin at once, that takes long.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        """The same as for uvicorn's."""
+        self._http = BoundedHttp(*arguments, **named)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came."""
+        self._http.connection_made(transport)  # type: ignore[arg-type]
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the base class's
+        """Where bytes go. One place does for all connections: they are taken out at once."""
+        return _read
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes came."""
+        self._http.data_received(bytes(_read[:nbytes]))
+
+    def eof_received(self) -> None:
+        """It will send no more."""
+        self._http.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It went."""
+        self._http.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """It does not read what was written."""
+        self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._http.resume_writing()
 
 
 class BoundedHttp(HttpToolsProtocol):

@@ -7,6 +7,7 @@ from starlette.types import Message, Receive, Scope
 
 from omega_server.wire import strict_json
 from omega_server.wire.errors import REQUEST_TIMEOUT, ApiError, request_too_large
+from omega_server.wire.large_strings import Splitter, put_back
 
 PATIENCE = 30.0
 """Seconds that a client may let us wait; each byte gives it some back."""
@@ -16,20 +17,22 @@ LINGER = 2.0
 """Seconds for which the rest of a body is taken after its request was refused: a client that is still sending might
 never look for an answer on a connection that was cut."""
 
-
 PIECE = 32 * 1024
 """Bytes from which a piece waits for its turn."""
 LARGE = 256 * 1024
 """Bytes from which JSON is parsed in a thread."""
 
 
-async def parsed(body: bytes | bytearray) -> Any:
-    """The value that JSON stands for.
+async def parsed(splitter: Splitter) -> Any:
+    """The value of a body that has arrived, in which the addresses of large pictures and videos are names of what is kept.
 
     Raises:
-        ApiError: as of `strict_json.parse`.
+        ApiError: 400 invalid_json.
     """
-    return await asyncio.to_thread(strict_json.parse, body) if len(body) > LARGE else strict_json.parse(body)
+    body, kept = splitter.finish(), splitter.kept
+    if kept or len(body) > LARGE:
+        return await asyncio.to_thread(lambda: put_back(strict_json.parse(body), kept))
+    return strict_json.parse(body)
 
 
 class Incoming:

@@ -1,7 +1,8 @@
 """Log lines, as text for people or JSON for collectors, each with the id of the request that it belongs to."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,16 @@ import orjson
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the request that the current task works for."""
+
+
+@contextmanager
+def about(request: str | None) -> Iterator[None]:
+    """What is logged meanwhile belongs to the request of this id."""
+    before = request_id.set(request)
+    try:
+        yield
+    finally:
+        request_id.reset(before)
 
 
 @dataclass(frozen=True)

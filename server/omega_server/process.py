@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -12,7 +13,7 @@ import uvloop
 
 from omega_server import logs
 from omega_server.app import create_app
-from omega_server.http_protocol import BoundedHttp
+from omega_server.http_protocol import Doorway
 from omega_server.logs import Lines
 from omega_server.model.checkpoint import ModelError
 from omega_server.serving import Serving
@@ -63,7 +64,7 @@ async def _run(settings: Settings) -> None:
         create_app(serving),
         log_config=None,
         access_log=False,
-        http=BoundedHttp,
+        http=Doorway,  # type: ignore[arg-type] # which is a protocol, too
         ws=BoundedSocket,
         ws_per_message_deflate=False,  # a small message must not become a large one
         lifespan="off",
@@ -105,6 +106,7 @@ async def _until_told(serving: Serving, told: asyncio.Event, always: set[asyncio
     await asyncio.wait({starting, stopping, *always}, return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
         _check(starting)
+        gc.freeze()  # what is there now stays: no collection of garbage looks at it again, and holds up the event loop
         await asyncio.wait({stopping, *always}, return_when=asyncio.FIRST_COMPLETED)
     starting.cancel()
     broken = [task.exception() for task in always if task.done()]

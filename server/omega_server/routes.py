@@ -19,7 +19,7 @@ from omega_server.media.kept import kept
 from omega_server.serving import Serving
 from omega_server.wire import openapi, responses, sse
 from omega_server.wire.errors import NOT_FOUND, NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
-from omega_server.wire.large_strings import Splitter, put_back
+from omega_server.wire.large_strings import Splitter
 from omega_server.wire.requests import ChatRequest, parse_chat, parse_tokenize
 
 router = APIRouter(redirect_slashes=False)
@@ -123,9 +123,9 @@ async def _body(request: Request, parse: Callable[[Any], T]) -> T:
     splitter = Splitter()
     async for chunk in request.stream():
         splitter.feed(chunk)
-    value = await parsed(splitter.finish())
+    value = await parsed(splitter)
     kept.set(splitter.kept)
-    return parse(put_back(value, splitter.kept) if splitter.kept else value)
+    return parse(value)
 
 
 def _no_stream(wanted: ChatRequest) -> None:

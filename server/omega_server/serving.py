@@ -94,6 +94,7 @@ class Serving:
         self._prompts, _ = await asyncio.gather(
             asyncio.to_thread(PromptBuilder, boot.model_path, boot.max_length), self._router.start()
         )
+        await self.loader.start()
         self.live.subscribe(self._configure)
         logger.info("ready: model %s on %d engine(s)", boot.model_name, boot.engines)
 

@@ -20,7 +20,8 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from omega_server import chat, logs, tracing
-from omega_server.incoming import parsed
+from omega_server.incoming import PIECE, parsed
+from omega_server.media.kept import kept
 from omega_server.metrics import CLIENT_GONE
 from omega_server.serving import Serving
 from omega_server.wire import socket
@@ -34,6 +35,7 @@ from omega_server.wire.errors import (
     bad_request,
     problem_of,
 )
+from omega_server.wire.large_strings import Splitter
 
 logger = logging.getLogger(__name__)
 
@@ -143,16 +145,20 @@ class Connection:
     async def _handle(self, text: str) -> None:
         name = None
         try:
-            value = await parsed(text.encode("utf-8", "surrogatepass"))
+            splitter = await _split(text)
+            value = await parsed(splitter)
             name = _id_of(value)
             match socket.parse(value):
                 case socket.Cancel(id=unwanted):
                     self._cancel(unwanted)
                 case socket.Ask(id=wanted, request=body):
+                    kept.set(splitter.kept)  # the request's own task takes it over
                     self._begin(wanted, body)
                     await asyncio.sleep(0)  # so that it has begun before it can be cancelled
         except ApiError as error:
             await self._tell(socket.error(name, error.problem))
+        finally:
+            kept.set({})
 
     def _begin(self, name: str, body: dict[str, Any]) -> None:
         if name in self._running:
@@ -225,6 +231,15 @@ class Connection:
     async def _close(self, code: int, reason: str) -> None:
         self._closed = True
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+async def _split(text: str) -> Splitter:
+    """A message as a body that came in pieces, each of which has its turn."""
+    splitter = Splitter()
+    for at in range(0, len(text), PIECE):
+        splitter.feed(text[at : at + PIECE].encode("utf-8", "surrogatepass"))
+        await asyncio.sleep(0)
+    return splitter
 
 
 def _id_of(value: Any) -> str | None:

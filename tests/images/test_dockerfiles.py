@@ -3,7 +3,9 @@
 import ast
 import fnmatch
 import re
+import subprocess
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -81,6 +83,23 @@ def test_it_says_what_it_is_and_how_it_is(name: str) -> None:
 def test_the_original_command_line_works() -> None:
     """Flags after the image's name go to the server, as in the original's docker run."""
     assert dict(final_stage("server"))["ENTRYPOINT"] == '["omega-server"]'
+
+
+def test_the_image_has_the_commands_of_the_project(tmp_path: Path) -> None:
+    """Each command of server/pyproject.toml is made, by the shell's own words, and runs what the project says."""
+    scripts = tomllib.loads((ROOT / "server" / "pyproject.toml").read_text())["project"]["scripts"]
+    [make] = [value for word, value in instructions("server") if word == "RUN" and "printf" in value]
+    loop = re.search(r"for command in .*? done", make, re.DOTALL)
+    assert loop
+    (tmp_path / "bin").mkdir()
+    subprocess.run(["sh", "-ec", loop[0].replace("/opt/omega/venv/bin/$", f"{tmp_path}/bin/$")], check=True)
+    made = {file.name: file.read_text() for file in (tmp_path / "bin").iterdir()}
+    assert made.keys() == scripts.keys()
+    for command, target in scripts.items():
+        module, _, function = target.partition(":")
+        assert f"from {module} import {function}\n" in made[command]
+        assert f"/opt/omega/venv/bin/{command} " in make[make.index("chmod 755") :]
+        compile(made[command], command, "exec")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -184,7 +184,7 @@ def _without_names(value: Any, kept: Mapping[str, Sequence[bytes]]) -> Any:
         return {name: _without_names(item, kept) for name, item in value.items()}
     if isinstance(value, list):
         return [_without_names(item, kept) for item in value]
-    return b"".join(kept[value]).decode() if isinstance(value, str) and value in kept else value
+    return b"".join(kept[value]).decode("utf-8", "surrogatepass") if isinstance(value, str) and value in kept else value
 
 
 def _check_words(error: MediaError) -> None:

@@ -5,6 +5,9 @@
 | requests 8 cpu, 64Gi memory | requests 500m cpu, 1Gi memory |
 | /dev/shm 8Gi | /dev/shm 64Mi |
 
+A pod on the CPU requests 448Mi of memory more, once: what its server keeps of downloads, pictures and videos. In 64Gi there is
+room for that.
+
 Limits are set only where the resource sets them, but for the GPUs, of which a request always equals its limit.
 """
 
@@ -16,21 +19,26 @@ from omega_schema.resource import Gpu, Pod
 
 @dataclass(frozen=True)
 class _Share:
-    """What one engine needs."""
+    """What one engine needs, and memory for its server beside."""
 
     cpu_millis: int
     memory_mib: int
     shared_memory_mib: int
+    server_mib: int
 
 
-_SHARES = {"cuda": _Share(8000, 64 * 1024, 8 * 1024), "cpu": _Share(500, 1024, 64)}
+KEPT_MIB = 448
+_SHARES = {"cuda": _Share(8000, 64 * 1024, 8 * 1024, 0), "cpu": _Share(500, 1024, 64, KEPT_MIB)}
 
 
 def requirements(gpu: Gpu, pod: Pod) -> dict[str, Any]:
     """Requests and limits of the server container."""
     share, count = _SHARES[gpu.device], max(gpu.count, 1)
     limits: dict[str, str] = {**pod.resources.get("limits", {})}
-    defaults = {"cpu": _cpu(share.cpu_millis * count), "memory": _memory(share.memory_mib * count)}
+    defaults = {
+        "cpu": _cpu(share.cpu_millis * count),
+        "memory": _memory(share.memory_mib * count + share.server_mib),
+    }
     # A limit alone is a request too, as everywhere in Kubernetes: the default must not exceed it.
     capped = {name: limits.get(name, quantity) for name, quantity in defaults.items()}
     requests: dict[str, str] = {**capped, **pod.resources.get("requests", {})}

@@ -33,6 +33,7 @@ from omega_server.engine.sampler import Sampled, Sampler
 from omega_server.engine.scheduler import Limits, Scheduler, Step
 from omega_server.engine.sequence import Placeholders, Sequence
 from omega_server.engine.vision import Vision
+from omega_server.logs import about
 from omega_server.model import kernels
 from omega_server.model.fused import FusedAttention
 
@@ -185,6 +186,7 @@ class Engine:
         outputs: list[Output] = []
         for sequence in self.scheduler.admit():
             self.newest = max(self.newest, sequence.id)
+            self._log(sequence, logging.DEBUG, "Begun")
             try:
                 self.runner.add(sequence, self._prompts[sequence.id])
                 self.sampler.add(sequence, self._grammars.pop(sequence.id, None))
@@ -261,7 +263,11 @@ class Engine:
                 return self._relent(step.chunks[0].sequence, error)
             if len(step.chunks) == 1:
                 return [self._fail(step.chunks[0].sequence, error)]
-            logger.warning("A step of %d sequences failed; running them one by one", len(step.chunks))
+            names = [self._prompts[chunk.sequence.id].log_id for chunk in step.chunks]
+            fields = {"requests": [name for name in names if name is not None]}
+            logger.warning(
+                "A step of %d sequences failed; running them one by one", len(names), extra={"fields": fields}
+            )
         else:
             return self._commit(step, sampled)
         outputs = []
@@ -305,6 +311,7 @@ class Engine:
                 reason = finished.get(sequence.id)
                 outputs.append((sequence.id, Token(choice.id, reason, choice.logprob, choice.top_logprobs, cached)))
                 if reason is not None:
+                    self._log(sequence, logging.DEBUG, "Answered")
                     self._forget(sequence.id)
         for sequence in broken:
             self.runner.scrub(self.blocks.exclusive(sequence.blocks))
@@ -313,12 +320,18 @@ class Engine:
 
     def _fail(self, sequence: Sequence, error: Exception) -> Output:
         """End a request whose computation failed. The reason goes to the log, not to the user."""
-        logger.error("Request %d failed", sequence.id, exc_info=error)
+        self._log(sequence, logging.ERROR, "Failed", error)
         self.scheduler.remove([sequence.id], distrust=True)
         self._forget(sequence.id)
         if memory.exhausted(error):
             return sequence.id, Overloaded("There is not enough memory for this request now.")
         return sequence.id, EngineFailed("The model could not compute this request.")
+
+    def _log(self, sequence: Sequence, level: int, event: str, error: Exception | None = None) -> None:
+        """What happens to a request, under the id by which the server's own lines name it."""
+        fields = {"prompt_tokens": sequence.prompt_length, "answer_tokens": sequence.answer_length}
+        with about(self._prompts[sequence.id].log_id):
+            logger.log(level, event, exc_info=error, extra={"fields": fields})
 
     def _forget(self, request_id: int) -> None:
         self.runner.remove(request_id)

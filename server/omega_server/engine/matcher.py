@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,7 @@ class Matcher:
         self._accepted: deque[int] = deque()
         self._mask = np.frombuffer(mask, dtype=np.int32)
         self._next: Future[np.ndarray] | None = None
+        self._context = copy_context()  # what is logged there is about the request, too
 
     def allowed(self) -> np.ndarray:
         """See Grammar. No token at all, if the grammar has become too costly: then the answer cannot go on."""
@@ -78,7 +80,7 @@ class Matcher:
     def accept(self, token: int) -> None:
         """See Grammar."""
         self._accepted.append(token)
-        self._next = self._thread.submit(self._advance)
+        self._next = self._thread.submit(self._context.run, self._advance)
 
     def _advance(self) -> np.ndarray:
         if not self._accepted:  # the last call had it already

@@ -28,6 +28,7 @@ class Submit:
         with_pixels: whether the pixels of the media follow as one descriptor, float32, in this order. Without them
             the engine must remember the pictures; if it does not, it gives the request back with PixelsForgotten.
         sampling: with a seed, if it needs random numbers.
+        log_id: what log lines call the request.
     """
 
     id: int
@@ -37,6 +38,7 @@ class Submit:
     salt: bytes
     with_pixels: bool
     sampling: Sampling
+    log_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

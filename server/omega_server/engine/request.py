@@ -97,11 +97,13 @@ class Prompt:
         token_ids: with one placeholder token for each merged patch of each medium.
         media: in the order of their placeholders.
         salt: of whoever asks; prompts with different salts share nothing that was computed.
+        log_id: what log lines call its request; None where nobody does.
     """
 
     token_ids: tuple[int, ...]
     media: tuple[Medium, ...] = ()
     salt: bytes = b""
+    log_id: str | None = None
 
 
 @dataclass(frozen=True)

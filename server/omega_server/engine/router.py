@@ -19,10 +19,11 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from omega_schema.resource import Batching
 from omega_schema.server_config import BootConfig
+from omega_server import logs
 from omega_server.engine import placement
 from omega_server.engine.messages import Abort, Load, Outputs, Ready, Refused, Submit, Update, WorkerConfig
 from omega_server.engine.pixels import SharedPrompt, share
@@ -110,6 +111,7 @@ class _Request:
         moves: engines that died while they had it.
         admitted: when it came, in seconds of the monotonic clock.
         begun: when an engine began with it; None before that.
+        log_id: what log lines call it.
     """
 
     prompt: SharedPrompt
@@ -125,6 +127,7 @@ class _Request:
     moves: int = 0
     admitted: float = field(default_factory=time.monotonic)
     begun: float | None = None
+    log_id: str | None = field(default_factory=logs.request_id.get)
 
     @property
     def on_trial(self) -> bool:
@@ -366,6 +369,7 @@ class Router:
                 salt=request.prompt.salt,
                 with_pixels=with_pixels,
                 sampling=request.sampling,
+                log_id=request.log_id,
             ),
             request.prompt.pixels if with_pixels else None,
         )
@@ -473,11 +477,15 @@ class Router:
         engine.failures += 1
         engine.restarts += 1
         delay = 0.0 if engine.failures == 1 else min(0.5 * 2**engine.failures, _LONGEST_BACKOFF)
-        logger.error("Engine %d ended with exit code %s; starting it again in %g s", engine.index, exit_code, delay)
-        engine.state = "loading"
-        self._spawn(self._restart(engine, delay))
         lost, engine.requests = list(engine.requests.values()), {}
         begun = [request for request in lost if request.id <= newest]
+        logger.error(
+            "Engine %d ended with exit code %s; starting it again in %g s",
+            *(engine.index, exit_code, delay),
+            extra=_naming(begun),
+        )
+        engine.state = "loading"
+        self._spawn(self._restart(engine, delay))
         for request in [r for r in begun if r.on_trial] or begun:
             request.deaths += 1
         for request in lost:
@@ -527,7 +535,11 @@ class Router:
         others = [e for e in self._engines if e.state == "ready" and e.silent < _SILENT_SECONDS]
         if not others or not silent.requests:
             return
-        logger.warning("Engine %d is silent; %d request(s) go on elsewhere", silent.index, len(silent.requests))
+        logger.warning(
+            "Engine %d is silent; %d request(s) go on elsewhere",
+            *(silent.index, len(silent.requests)),
+            extra=_naming(silent.requests.values()),
+        )
         for request in list(silent.requests.values()):
             silent.process.send(Abort(request.id))
             self._withdraw(request)
@@ -556,6 +568,11 @@ class Router:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _naming(requests: Iterable[_Request]) -> dict[str, Any]:
+    """What a log line about several requests says beside its message."""
+    return {"fields": {"requests": [request.log_id for request in requests if request.log_id is not None]}}
 
 
 def _begin(requests: Iterable[_Request], newest: int) -> None:

@@ -41,7 +41,7 @@ from omega_server.engine.messages import (
     WorkerConfig,
 )
 from omega_server.engine.request import EngineError, EngineFailed, InvalidGrammar, Prompt, Token
-from omega_server.logs import set_level, set_up
+from omega_server.logs import about, set_level, set_up
 from omega_server.model import checkpoint, loader
 
 logger = logging.getLogger(__name__)
@@ -149,8 +149,10 @@ def _read(
             if isinstance(message, Submit):
                 pixels = MemoryFile.receive(pipe) if message.with_pixels else None
                 media = absent(message.media) if pixels is None else attach(message.media, pixels)
-                grammar = _grammar(message.sampling.grammar, grammars)
-                attached[message.id] = _Attached(Prompt(message.token_ids, media, message.salt), grammar)
+                with about(message.log_id):
+                    grammar = _grammar(message.sampling.grammar, grammars)
+                prompt = Prompt(message.token_ids, media, message.salt, message.log_id)
+                attached[message.id] = _Attached(prompt, grammar)
             inbox.put(message)
 
 

@@ -3,9 +3,10 @@
 errors     everything that can be wrong with a picture or video
 address    which network addresses may be connected to
 fetch      an address -> bytes, without opening the inside network
-kept       data: URIs that were taken out of their request, because they are large
+kept       what was taken out of its request, because it is large
 downloads  what was fetched, as long as HTTP permits
 picture    pixels, and how closely to look at them
+text       base64 -> bytes (pure)
 decode     bytes of a picture -> pixels (pure)
 clip       which frames of a video are taken, and these frames
 video      bytes of a video -> its frames (pure)

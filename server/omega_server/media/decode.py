@@ -4,7 +4,6 @@ The format is one of an explicit list, size and shape are checked from the heade
 result is what a person sees: turned as EXIF says, transparency on white, first frame of an animation.
 """
 
-import binascii
 import io
 import struct
 import warnings
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
+from omega_server.media import text
 from omega_server.media.errors import MediaError
 from omega_server.media.picture import Picture
 
@@ -62,7 +62,11 @@ def decode(data: bytes, limits: Limits, *, base64: bool = False) -> Picture:
         MediaError: it is not a picture that may be used.
     """
     if base64:
-        data = _unbase64(data)
+        try:
+            data = text.decoded(data)
+        except ValueError as error:
+            message = "The picture is not base64 (padded, without line breaks)."
+            raise MediaError("invalid_base64_image", message) from error
     if not data:
         raise MediaError("empty_image_file", "The picture is empty.")
     if len(data) > limits.max_bytes:
@@ -79,13 +83,6 @@ def decode(data: bytes, limits: Limits, *, base64: bool = False) -> Picture:
         raise
     except Exception as error:  # Pillow's decoders raise almost anything over a broken file
         raise MediaError("image_parse_error", "The picture's file is damaged.") from error
-
-
-def _unbase64(text: bytes) -> bytes:
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)
-    except binascii.Error as error:
-        raise MediaError("invalid_base64_image", "The picture is not base64 (padded, without line breaks).") from error
 
 
 def _open(data: bytes, limits: Limits) -> Image.Image:

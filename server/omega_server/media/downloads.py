@@ -5,7 +5,7 @@ asked for again by its ETag or its date, and not sent again if it has not change
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -40,14 +40,19 @@ class Stored:
     """A download.
 
     Attributes:
-        data: as it was sent.
+        data: as it was sent, in pieces.
         stale_at: on the clock, in seconds; from then on it must be asked for again.
         questions: header fields that ask whether it has changed.
     """
 
-    data: bytes
+    data: Sequence[bytes]
     stale_at: float
     questions: Mapping[str, str]
+
+    @property
+    def size(self) -> int:
+        """Of the data, in bytes."""
+        return sum(map(len, self.data))
 
 
 class Downloads:
@@ -72,12 +77,12 @@ class Downloads:
         """Whether it may be used without asking."""
         return self._clock() < stored.stale_at
 
-    def keep(self, place: Place, data: bytes, headers: Mapping[str, str]) -> None:
+    def keep(self, place: Place, data: Sequence[bytes], headers: Mapping[str, str]) -> None:
         """Keep an answer, if it permits that, in place of what was there.
 
         Args:
             place: to keep it under.
-            data: its body.
+            data: its body, in pieces.
             headers: its header; the names in any case.
         """
         self._stored.pop(place, None)
@@ -139,4 +144,4 @@ def _questions(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _size(stored: Stored) -> int:
-    return len(stored.data) + OVERHEAD
+    return stored.size + OVERHEAD

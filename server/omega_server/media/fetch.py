@@ -10,7 +10,6 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -36,15 +35,22 @@ class Encoded:
     Attributes:
         data: the file's bytes, or their base64 text; in pieces if it is large, because to put them together takes long.
         base64: which of the two. The text is decoded beside what it holds, not in the process that talks to clients.
+        downloaded: whether it came over the network just now.
     """
 
     data: bytes | Sequence[bytes]
     base64: bool
+    downloaded: bool = False
 
     @property
     def pieces(self) -> Sequence[bytes]:
         """The data, one after the other."""
         return [self.data] if isinstance(self.data, bytes) else self.data
+
+    @property
+    def size(self) -> int:
+        """Of the data, in bytes."""
+        return sum(map(len, self.pieces))
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ async def fetch(source: str, wanted: Wanted, memory: Memory | None = None, *, ba
     """The bytes behind the address of a picture or video.
 
     Args:
-        source: a data: URI, the name of one that was `kept`, or an http(s) address.
+        source: a data: URI, an http(s) address, base64, or the name of what was `kept`.
         wanted: which of the two, limits and policy.
         memory: of downloads; without it each is made anew.
         bare: whether text without a scheme is base64.
@@ -126,23 +132,22 @@ async def fetch(source: str, wanted: Wanted, memory: Memory | None = None, *, ba
     Raises:
         MediaError: the address, or what it leads to, is not permitted.
     """
-    if (large := kept.get().get(source)) is not None:
-        return await _data_uri(large, wanted)
-    scheme = source[:10].partition(":")[0].lower() if ":" in source[:10] else ""
+    pieces = kept.get().get(source) or [source.encode()]
+    first = pieces[0][:MAX_HEAD].decode("latin-1")
+    scheme = first[:10].partition(":")[0].lower() if ":" in first[:10] else ""
     if scheme == "data":
-        return await _data_uri([source.encode()], wanted)
+        return _data_uri(pieces, wanted)
     if scheme in ("http", "https"):
         if not wanted.images.allow_remote:
             raise wanted.invalid(f"This server fetches no {wanted.noun}s; send it as a data: URI.")
-        memory = memory or Memory(Downloads(0), b"")
-        return Encoded(await _download(_parse(source, wanted), wanted, memory), base64=False)
+        return await _download(_parse(source, wanted), wanted, memory or Memory(Downloads(0), b""))
     # The base64 of a JPEG begins with /9j/, so a slash alone does not make a path.
-    if bare and ":" not in source and (not source.startswith("/") or source.startswith("/9j/")):
-        return await _base64([source.encode()], wanted)
+    if bare and ":" not in first and (not first.startswith("/") or first.startswith("/9j/")):
+        return _base64(pieces, wanted)
     raise wanted.invalid(f"A {wanted.noun}'s address begins with https://, http:// or data:{wanted.word}/.")
 
 
-async def _data_uri(pieces: Sequence[bytes], wanted: Wanted) -> Encoded:
+def _data_uri(pieces: Sequence[bytes], wanted: Wanted) -> Encoded:
     head, *rest = pieces
     comma = head.find(b",", 0, MAX_HEAD)
     kind, *parameters = head[len("data:") : max(comma, 0)].decode("latin-1").split(";")
@@ -150,10 +155,10 @@ async def _data_uri(pieces: Sequence[bytes], wanted: Wanted) -> Encoded:
         raise wanted.invalid(f"A data: URI looks like data:{wanted.word}/TYPE;base64,PAYLOAD.")
     if kind and not kind.lower().startswith(f"{wanted.word}/") and kind.lower() not in BINARY_TYPES:
         raise wanted.unsupported("The data: URI says that it is")
-    return await _base64([head[comma + 1 :], *rest], wanted)
+    return _base64([head[comma + 1 :], *rest], wanted)
 
 
-async def _base64(pieces: Sequence[bytes], wanted: Wanted) -> Encoded:
+def _base64(pieces: Sequence[bytes], wanted: Wanted) -> Encoded:
     size = sum(map(len, pieces))
     if not size:
         raise wanted.empty()
@@ -161,8 +166,6 @@ async def _base64(pieces: Sequence[bytes], wanted: Wanted) -> Encoded:
         raise wanted.too_large()
     if len(pieces) == 1 and not pieces[0].isascii():  # of many pieces, whoever decodes them finds out
         raise wanted.not_base64()
-    if any(b"%" in piece for piece in pieces):  # each takes a while
-        return Encoded(await asyncio.to_thread(lambda: unquote_to_bytes(b"".join(pieces))), base64=True)
     return Encoded(pieces[0] if len(pieces) == 1 else pieces, base64=True)
 
 
@@ -224,7 +227,7 @@ class _PublicResolver(AbstractResolver):
         """Nothing is held."""
 
 
-async def _download(url: URL, wanted: Wanted, memory: Memory) -> bytes:
+async def _download(url: URL, wanted: Wanted, memory: Memory) -> Encoded:
     _check(url, wanted)
     resolver = _PublicResolver(_networks(wanted.images))
     connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True)
@@ -238,15 +241,15 @@ async def _download(url: URL, wanted: Wanted, memory: Memory) -> bytes:
         raise wanted.failed() from error
 
 
-async def _follow(session: aiohttp.ClientSession, url: URL, wanted: Wanted, memory: Memory) -> bytes:
+async def _follow(session: aiohttp.ClientSession, url: URL, wanted: Wanted, memory: Memory) -> Encoded:
     downloads = memory.downloads
     for _ in range(MAX_REDIRECTS + 1):
         place = memory.place(url, wanted)
         stored = downloads.find(place)
-        if stored is not None and len(stored.data) > wanted.max_bytes:
+        if stored is not None and stored.size > wanted.max_bytes:
             raise wanted.too_large()
         if stored is not None and downloads.fresh(stored):
-            return stored.data
+            return Encoded(stored.data, base64=False)
         questions = {} if stored is None else stored.questions
         headers = {"Accept": f"{wanted.word}/*", "Accept-Encoding": "identity", "User-Agent": "omega-vlm"}
         async with session.get(url, allow_redirects=False, headers={**headers, **questions}) as response:
@@ -255,12 +258,12 @@ async def _follow(session: aiohttp.ClientSession, url: URL, wanted: Wanted, memo
                 continue
             if response.status == 304 and stored is not None:
                 downloads.renew(place, stored, response.headers)
-                return stored.data
+                return Encoded(stored.data, base64=False)
             if response.status != 200:
                 raise wanted.failed()
             data = await _body(response, wanted)
             downloads.keep(place, data, response.headers)
-            return data
+            return Encoded(data, base64=False, downloaded=True)
     raise wanted.failed()
 
 
@@ -276,7 +279,7 @@ def _next(url: URL, location: str, wanted: Wanted) -> URL:
     return following
 
 
-async def _body(response: aiohttp.ClientResponse, wanted: Wanted) -> bytes:
+async def _body(response: aiohttp.ClientResponse, wanted: Wanted) -> list[bytes]:
     kind = response.content_type
     if "Content-Type" in response.headers and not kind.startswith(f"{wanted.word}/") and kind not in BINARY_TYPES:
         raise wanted.unsupported("The address leads to")
@@ -285,11 +288,16 @@ async def _body(response: aiohttp.ClientResponse, wanted: Wanted) -> bytes:
         raise wanted.too_large()
     if (response.content_length or 0) > wanted.max_bytes:
         raise wanted.too_large()
-    data = bytearray()
+    pieces: list[bytes] = []
+    last, size = bytearray(), 0
     async for chunk in response.content.iter_chunked(CHUNK):
-        data += chunk
-        if len(data) > wanted.max_bytes:
+        last += chunk
+        size += len(chunk)
+        if size > wanted.max_bytes:
             raise wanted.too_large()
-    if not data:
+        if len(last) >= CHUNK:  # a chunk may be a single byte
+            pieces.append(bytes(last))
+            last.clear()
+    if not size:
         raise wanted.empty()
-    return bytes(data)
+    return [*pieces, bytes(last)] if last else pieces

@@ -1,4 +1,4 @@
-"""Data: URIs of the request at hand that were taken out of its body while it arrived."""
+"""Pictures and videos of the request at hand that were taken out of its body while it arrived: data: URIs, or base64."""
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar

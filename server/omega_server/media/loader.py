@@ -1,16 +1,16 @@
 """The pictures and videos of one request, fetched and decoded: pictures side by side, videos one after the other.
 
-Downloads are kept as HTTP permits, and decoded pictures by what their files hold, each for the tenant who sent them: the second
-turn about a picture decodes nothing.
+Downloads are kept as HTTP permits, and what was decoded by what its file holds, each for the tenant who sent it: the second turn
+about a picture or video decodes nothing.
 """
 
 import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from cachetools import LRUCache
 
@@ -23,14 +23,14 @@ from omega_server.media.fetch import Encoded, Memory, a_picture, a_video, fetch
 from omega_server.media.picture import Bounds, Picture
 from omega_server.media.pool import DecodePool
 
-T = TypeVar("T")
-
 LOW_DETAIL = 512
 """Longer side of a picture of detail "low", in pixels, as OpenAI has it."""
 VIDEOS = 8
 """Videos that are fetched and decoded at once, of all requests: so many files of video.maxBytes are in memory at most."""
-DECODED_BYTES = 64 << 20
-"""Bytes of decoded pictures that are kept."""
+DECODED_BYTES = 128 << 20
+"""Bytes of decoded pictures and clips that are kept."""
+MAX_SHARE = 2
+"""One that is more than this fraction of all is not kept: it would push out everything else."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,15 @@ class Loader:
         self._pool = DecodePool(min(4, os.cpu_count() or 1))
         self._videos = asyncio.Semaphore(VIDEOS)
         self._downloads = Downloads()
-        self._kept: LRUCache[bytes, Picture] = LRUCache(DECODED_BYTES, getsizeof=lambda picture: len(picture.rgb))
+        self._kept: LRUCache[bytes, Picture | Clip] = LRUCache(DECODED_BYTES, getsizeof=lambda seen: len(seen.rgb))
+
+    async def start(self) -> None:
+        """Start the decoding processes, so that the first requests need not.
+
+        Raises:
+            OSError: one cannot be started.
+        """
+        await self._pool.start()
 
     async def load(
         self,
@@ -168,12 +176,8 @@ class Loader:
     async def _picture(self, source: Source, images: Images, memory: Memory) -> Picture:
         limits = Limits(images.max_pixels, source.max_size(images), images.max_bytes.bytes)
         encoded = await self._fetched(fetch(source.address, a_picture(images), memory, bare=source.bare))
-        key = await asyncio.to_thread(_key, encoded, limits, memory.tenant)
-        picture = self._kept.get(key)
-        if picture is None:
-            picture = await self._decoded(self._pool.decode(encoded, limits))
-            if len(picture.rgb) <= self._kept.maxsize:
-                self._kept[key] = picture
+        picture = await self._seen(encoded, limits, memory.tenant, lambda: self._pool.decode(encoded, limits))
+        assert isinstance(picture, Picture)
         return replace(picture, bounds=source.bounds(images))
 
     async def _clip(
@@ -181,25 +185,43 @@ class Loader:
     ) -> Clip:
         encoded = await self._fetched(fetch(source.address, a_video(video, images), memory, bare=False))
         limits = VideoLimits(video.max_bytes.bytes, video.max_seconds)
-        return await self._decoded(self._pool.clip(encoded, limits, source.choice(video, images, defaults)))
+        choice = source.choice(video, images, defaults)
+        how = (limits, choice)
+        clip = await self._seen(encoded, how, memory.tenant, lambda: self._pool.clip(encoded, limits, choice))
+        assert isinstance(clip, Clip)
+        return clip
+
+    async def _seen(
+        self, encoded: Encoded, how: object, tenant: bytes, decode: Callable[[], Awaitable[Picture | Clip]]
+    ) -> Picture | Clip:
+        """What is in a file, kept or decoded now."""
+        key = await asyncio.to_thread(_key, encoded, how, tenant)
+        seen = self._kept.get(key)
+        if seen is None:
+            began = time.monotonic()
+            seen = await decode()
+            self._times.decoded(time.monotonic() - began)
+            if len(seen.rgb) <= self._kept.maxsize // MAX_SHARE:
+                self._kept[key] = seen
+        return seen
 
     async def _fetched(self, file: Awaitable[Encoded]) -> Encoded:
         began = time.monotonic()
         encoded = await file
-        if not encoded.base64:  # else it came with the request
-            self._times.downloaded(time.monotonic() - began, len(encoded.data))
+        if encoded.downloaded:
+            self._times.downloaded(time.monotonic() - began, encoded.size)
         return encoded
 
-    async def _decoded(self, seen: Awaitable[T]) -> T:
-        began = time.monotonic()
-        result = await seen
-        self._times.decoded(time.monotonic() - began)
-        return result
 
+def _key(encoded: Encoded, how: object, tenant: bytes) -> bytes:
+    """A hash of everything that a decoded picture or clip depends on, and of who asks. 32 bytes.
 
-def _key(encoded: Encoded, limits: Limits, tenant: bytes) -> bytes:
-    """A hash of everything that a decoded picture depends on, and of who asks. 32 bytes."""
-    key = hashlib.sha256(f"{len(tenant)}|{encoded.base64}|{limits}|".encode())
+    Args:
+        encoded: the file.
+        how: it is decoded: limits, and a clip's choice.
+        tenant: who asks.
+    """
+    key = hashlib.sha256(f"{len(tenant)}|{encoded.base64}|{how}|".encode())
     key.update(tenant)
     for piece in encoded.pieces:
         key.update(piece)

@@ -1,6 +1,9 @@
-"""Decoding processes: started when first needed, killed when something takes too long or the caller loses interest."""
+"""Decoding processes: started with the server, killed when something takes too long or the caller loses interest, and started again
+when next needed.
+"""
 
 import asyncio
+import io
 import json
 import logging
 import os
@@ -22,18 +25,30 @@ SECONDS = 20.0
 """Longest time for one picture."""
 VIDEO_SECONDS = 60.0
 """Longest time for one video."""
+PIECE = 256 * 1024
+"""Bytes of pixels that are read at once."""
 
 
 class DecodePool:
     """A few processes that turn files into pixels, one at a time each."""
 
     def __init__(self, size: int) -> None:
-        """A pool of at most `size` processes."""
+        """A pool of at most `size` processes, none of which runs yet."""
         self._slots: asyncio.LifoQueue[Process | None] = asyncio.LifoQueue()
         self._videos = asyncio.Semaphore(max(1, size // 2))  # a picture need not wait for videos alone
         self._processes: set[Process] = set()
         for _ in range(size):
             self._slots.put_nowait(None)
+
+    async def start(self) -> None:
+        """Start the processes that do not run. Each start holds up the event loop until the system has run it, which takes
+        long when it has much to do: better now than under the first requests.
+
+        Raises:
+            OSError: one cannot be started.
+        """
+        for slot in [self._slots.get_nowait() for _ in range(self._slots.qsize())]:
+            self._slots.put_nowait(slot or await self._start())
 
     async def decode(self, encoded: Encoded, limits: Limits) -> Picture:
         """The picture in a file.
@@ -114,4 +129,15 @@ async def _exchange(process: Process, job: dict[str, Any], pieces: Sequence[byte
     answer = json.loads(await process.stdout.readline())
     if "code" in answer:
         raise MediaError(answer["code"], answer["message"])
-    return answer, await process.stdout.readexactly(answer["length"])
+    return answer, await _read(process.stdout, answer["length"])
+
+
+async def _read(stream: asyncio.StreamReader, length: int) -> bytes:
+    """So many bytes. The stream's own way ends with a copy of them all, which takes long for a video."""
+    data = io.BytesIO()
+    while data.tell() < length:
+        piece = await stream.read(min(PIECE, length - data.tell()))
+        if not piece:
+            raise asyncio.IncompleteReadError(b"", length)
+        data.write(piece)
+    return data.getvalue()  # which is what it wrote to, no copy

@@ -5,7 +5,6 @@ given. Length, size and number of frames are known before the first frame is dec
 last frame that is wanted. Frames are chosen as transformers' video processor of Qwen3-VL chooses them.
 """
 
-import binascii
 import io
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
@@ -14,6 +13,7 @@ import av
 from av.stream import Disposition
 from PIL import Image
 
+from omega_server.media import text
 from omega_server.media.clip import Choice, Clip, VideoLimits
 from omega_server.media.errors import MediaError
 
@@ -52,8 +52,8 @@ def decode(data: bytes, limits: VideoLimits, choice: Choice, *, base64: bool = F
     """
     if base64:
         try:
-            data = binascii.a2b_base64(data, strict_mode=True)
-        except binascii.Error as error:
+            data = text.decoded(data)
+        except ValueError as error:
             message = "The video is not base64 (padded, without line breaks)."
             raise MediaError("invalid_base64_video", message) from error
     if not data:
@@ -80,8 +80,26 @@ def _demuxer(data: bytes) -> str:
             return "mp4"
     # EBML: the type of the document is near the beginning, as a string with its length before it.
     if data.startswith(b"\x1a\x45\xdf\xa3") and b"\x42\x82\x84webm" in data[:64]:
+        if _segment_end(data) > len(data):  # FFmpeg would take what is there
+            raise MediaError("video_parse_error", "The video's file is cut off.")
         return "matroska"
     raise MediaError("invalid_video_format", "The video is neither MP4 nor WebM.")
+
+
+def _segment_end(data: bytes) -> int:
+    """Where the segment of a WebM ends, which is all of it but its head; 0 if it does not say so, as live recordings."""
+    head, length = _ebml_size(data, 4)
+    segment = 4 + length + head
+    size, length = _ebml_size(data, segment + 4)
+    if data[segment : segment + 4] != b"\x18\x53\x80\x67" or size == (1 << 7 * length) - 1:
+        return 0
+    return segment + 4 + length + size
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
+    """The number that stands there, and its length in bytes: one more than its first byte has zeros in front."""
+    length = 9 - int.from_bytes(data[at : at + 1], "big").bit_length()
+    return int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1), length
 
 
 def _options(demuxer: str) -> dict[str, str]:

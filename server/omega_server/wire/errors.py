@@ -97,6 +97,11 @@ def problem_of(error: BaseException) -> Problem | None:
     return row if row is None or row.message else replace(row, message=str(error))
 
 
+def unsupported_path(path: str) -> Problem:
+    """A path that other servers have, and that is known here by its name."""
+    return Problem(404, "not_found", f"This server does not have {path}; ask with POST /v1/chat/completions.")
+
+
 def request_too_large(limit: int) -> Problem:
     """The body is larger than `limit` bytes."""
     return Problem(413, "request_too_large", f"The request body is larger than {limit} bytes.")

@@ -1,107 +1,151 @@
-"""Large data: URIs are taken out of a JSON body while it arrives, so that no step handles megabytes at once.
+"""Large strings are taken out of a JSON body while it arrives, so that no step handles megabytes at once.
 
 Parsing a body of 20 MB in one go keeps the interpreter busy for tens of milliseconds, in whatever thread, and nothing
-else answers meanwhile. What arrives is looked at in pieces instead: a string that begins with data: and does not end
-soon goes into a buffer of its own, and a short name stands in its place.
+else answers meanwhile. What arrives is looked at in pieces instead: a string that does not end soon goes into a buffer of
+its own, and a short name stands in its place. Most often it is a picture, which nobody here has to put together.
 """
 
+import json
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omega_server.wire.errors import bad_request
 
 LARGE = 64 * 1024
 """Bytes from which a string that is still arriving is taken out."""
-ADDRESSES = frozenset({"url", "image", "video"})
-"""Fields in which a name may stay: who loads pictures and videos knows what it stands for."""
-_OPENING = b'"data:'
+_PART = ("messages", "*", "content", "*")
+ADDRESSES = frozenset(
+    [
+        (*_PART, "image"),
+        (*_PART, "video"),
+        (*_PART, "image_url", "url"),
+        (*_PART, "video_url", "url"),
+    ]
+)
+"""Where a name may stay: who loads pictures and videos knows what it stands for."""
+
+# An escape sequence, a pair of them that stands for one letter, or a letter of UTF-8, of which the rest is to come.
+_UNFINISHED = re.compile(
+    rb"(?:(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?"
+    rb"|[\xc0-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xff][\x80-\xbf]{0,2})\Z"
+)
+_LONGEST_UNFINISHED = 12
 
 
 class Splitter:
     """Divides one body.
 
     Attributes:
-        kept: what was taken out, by the name that stands in its place, in the pieces that it came in. To put them
-            together would be one long copy.
+        kept: what was taken out, by the name that stands in its place, in the pieces that it came in, none of which ends
+            within a letter. To put them together would be one long copy.
     """
 
     def __init__(self) -> None:
         self.kept: dict[str, list[bytes]] = {}
         self._json = bytearray()
-        self._open: list[bytes] | None = None
+        self._rest = b""
+        self._begin: int | None = None  # in _json, of the string that is open
+        self._open: list[bytes] | None = None  # what was taken out of it
         self._word = f"kept:{secrets.token_hex(8)}"
 
     def feed(self, chunk: bytes) -> None:
         """The next piece of the body."""
+        chunk = self._rest + chunk if self._rest else chunk
+        plain = _without_escaped_quotes(chunk)
+        end = _end(plain)
+        self._rest = chunk[end:]
+        if self._rest:
+            chunk, plain = chunk[:end], plain[:end]
+        at = 0
         if self._open is not None:
-            chunk = self._go_on(self._open, chunk)
-        self._json += chunk
-        # In JSON a quote right before `data:` begins a string, unless it is escaped. If no quote follows, it is open.
-        at = self._json.rfind(b'"')
-        if (
-            at >= 0
-            and len(self._json) - at > LARGE
-            and self._json.startswith(_OPENING, at)
-            and not self._escaped(at)
-            and self._json.find(b"\\", at) < 0
-        ):
-            self._open = [bytes(self._json[at + 1 :])]
-            del self._json[at + 1 :]
+            at = plain.find(b'"')
+            self._open.append(chunk if at < 0 else chunk[:at])
+            if at < 0:
+                return
+            self._close(self._open)
+        self._go_on(chunk, plain, at)
 
     def finish(self) -> bytearray:
-        """The body, without what was taken out."""
-        if self._open is not None:
-            self._json += b"".join(self._open)
+        """The body, without what was taken out. A string that did not end stays open, so that it is no JSON."""
+        self._json += self._rest
+        self._rest = b""
         return self._json
 
-    def _go_on(self, string: list[bytes], chunk: bytes) -> bytes:
-        """Continue a string that is taken out; returns what comes after it."""
-        end = chunk.find(b'"')
-        if chunk.find(b"\\", 0, end if end >= 0 else len(chunk)) >= 0:  # it is not so plain: the parser must read it
-            self._json += b"".join(string)
-            self._open = None
-            return chunk
-        if end < 0:
-            string.append(chunk)
-            return b""
-        string.append(chunk[:end])
+    def _close(self, string: list[bytes]) -> None:
         name = f"{self._word}:{len(self.kept)}"
         self.kept[name] = string
         self._json += name.encode()
         self._open = None
-        return chunk[end:]
 
-    def _escaped(self, at: int) -> bool:
-        before = at
-        while before > 0 and self._json[before - 1] == ord("\\"):
-            before -= 1
-        return (at - before) % 2 == 1
+    def _go_on(self, chunk: bytes, plain: bytes, at: int) -> None:
+        """What comes from `at` on is JSON; see whether a string is open behind it, and large."""
+        before = len(self._json) - at
+        self._json += chunk[at:] if at else chunk
+        quotes = plain.count(b'"', at)
+        if quotes:
+            was_open = self._begin is not None
+            self._begin = before + plain.rfind(b'"') if was_open == (quotes % 2 == 0) else None
+        if self._begin is not None and len(self._json) - self._begin > LARGE:
+            self._open = [bytes(self._json[self._begin + 1 :])]
+            del self._json[self._begin + 1 :]
 
 
-def put_back(value: Any, kept: Mapping[str, list[bytes]]) -> Any:
-    """A parsed body in which names stand only where a picture's or video's address does.
+def _without_escaped_quotes(chunk: bytes) -> bytes:
+    """The same, as long, but each quote in it begins or ends a string and each backslash begins an escape sequence."""
+    return chunk.replace(rb"\\", b"__").replace(rb"\"", b"__") if b"\\" in chunk else chunk
+
+
+def _end(plain: bytes) -> int:
+    """Where the last letter ends that is complete."""
+    unfinished = _UNFINISHED.search(plain, max(0, len(plain) - _LONGEST_UNFINISHED))
+    return unfinished.start() if unfinished else len(plain)
+
+
+def put_back(value: Any, kept: dict[str, list[bytes]]) -> Any:
+    """A parsed body in which names stand only where a picture's or video's address does. Takes long; call it in a thread.
+
+    Args:
+        value: the body.
+        kept: what was taken out of it; of what stays there, escape sequences become what they stand for.
 
     Raises:
-        ApiError: 400 invalid_json, what must be put back is not text.
+        ApiError: 400 invalid_json, what was taken out is no part of a JSON string.
     """
+    return _put_back(value, kept, ())
+
+
+def _put_back(value: Any, kept: dict[str, list[bytes]], path: tuple[str, ...]) -> Any:
     if isinstance(value, dict):
-        return {
-            _text(name, kept): item if name in ADDRESSES and isinstance(item, str) else put_back(item, kept)
-            for name, item in value.items()
-        }
+        whole = {_text(name, kept): _put_back(item, kept, (*path, name)) for name, item in value.items()}
+        if len(whole) < len(value):
+            raise bad_request("invalid_json", "A name occurs twice in one object.")
+        return whole
     if isinstance(value, list):
-        return [put_back(item, kept) for item in value]
-    return _text(value, kept) if isinstance(value, str) else value
-
-
-def _text(value: str, kept: Mapping[str, list[bytes]]) -> str:
-    if value not in kept:
+        return [_put_back(item, kept, (*path, "*")) for item in value]
+    if not isinstance(value, str) or value not in kept:
         return value
-    data = b"".join(kept[value])
-    if min(data) < 0x20:
-        raise bad_request("invalid_json", "A string in the body holds a control character.")
+    if path not in ADDRESSES:
+        return _text(value, kept)
+    kept[value] = [_plain(piece) if b"\\" in piece else piece for piece in kept[value]]
+    return value
+
+
+def _text(value: str, kept: Mapping[str, Sequence[bytes]]) -> str:
+    return "".join(map(_letters, kept[value])) if value in kept else value
+
+
+def _plain(piece: bytes) -> bytes:
+    return _letters(piece).encode("utf-8", "surrogatepass")  # what is no letter is no address either
+
+
+def _letters(piece: bytes) -> str:
+    """What a part of a JSON string stands for."""
     try:
-        return data.decode()
+        text: str = json.loads(f'"{piece.decode()}"')
     except UnicodeDecodeError as error:
         raise bad_request("invalid_json", "The body is not UTF-8.") from error
+    except json.JSONDecodeError as error:
+        raise bad_request("invalid_json", f"A string in the body is not JSON: {error.msg}.") from error
+    return text

@@ -29,6 +29,11 @@ UNSUPPORTED_PARTS = {
 """Kinds of content that other servers take, and the code under which this one refuses them."""
 
 
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+"""What a client calls a picture or video, for the log. What was sent under the same name before changes nothing: what is kept
+is found by its content."""
+
+
 class TextPart(Strict):
     """Words."""
 
@@ -66,6 +71,7 @@ class ImageUrlPart(Pixels):
 
     type: Literal["image_url"]
     image_url: ImageUrl
+    uuid: Name | None = None
 
     @model_validator(mode="after")
     def _in_one_place(self) -> Self:
@@ -92,6 +98,7 @@ class ImagePart(Look):
 
     type: Literal["image"]
     image: Annotated[str, Field(max_length=MAX_SOURCE)]
+    uuid: Name | None = None
 
     @property
     def source(self) -> str:
@@ -131,6 +138,7 @@ class VideoUrlPart(Frames):
 
     type: Literal["video_url"]
     video_url: VideoUrl
+    uuid: Name | None = None
 
     @property
     def source(self) -> str:
@@ -143,6 +151,7 @@ class VideoPart(Frames):
 
     type: Literal["video"]
     video: Annotated[str, Field(max_length=MAX_SOURCE)]
+    uuid: Name | None = None
 
     @property
     def source(self) -> str:

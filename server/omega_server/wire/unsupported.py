@@ -1,4 +1,4 @@
-"""Fields of chat requests that OpenAI or other servers know and this one does not do: refused by name, never ignored."""
+"""What OpenAI or other servers know and this one does not do: refused by name, never ignored."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -72,6 +72,36 @@ UNSUPPORTED = frozenset(
     ]
 )
 """Fields that OpenAI or other servers know and this one does not do."""
+
+UNSUPPORTED_PATHS = frozenset(
+    [
+        "/v1/responses",
+        "/v1/completions",
+        "/v1/messages",
+        "/v1/embeddings",
+        "/v1/moderations",
+        "/v1/rerank",
+        "/v1/score",
+        "/v1/audio/speech",
+        "/v1/audio/transcriptions",
+        "/v1/audio/translations",
+        "/v1/images/edits",
+        "/v1/images/generations",
+        "/v1/images/variations",
+        "/v1/videos",
+        "/v1/realtime",
+        "/v1/files",
+        "/v1/uploads",
+        "/v1/batches",
+        "/v1/conversations",
+        "/v1/assistants",
+        "/v1/threads",
+        "/v1/vector_stores",
+        "/v1/fine_tuning/jobs",
+        "/v1/evals",
+    ]
+)
+"""Paths of other ways to ask."""
 
 ALREADY_SO: Mapping[str, tuple[Any, ...]] = {
     "add_generation_prompt": (True,),

@@ -14,7 +14,7 @@ from typing import Any
 from odd_files import FOREIGN, claimed_png, encoded, long_gif, photograph, png, turned_jpeg
 from PIL import Image
 
-from films import film
+from films import crowd, film, sound
 
 SITE = "site.test"
 PART = "messages[0].content[0]"
@@ -338,74 +338,73 @@ FILES = [
     Case(47, "pictures", chat([{"type": "image", "image": "x"}] * 11), "array_above_max_length", "messages"),
     Case(47, "over messages", said(*[{"role": "user", "content": [{"type": "image", "image": "x"}]}] * 11), "array_above_max_length", "messages"),
 ]  # fmt: skip
+
+
+def video(address: Any, **given: Any) -> dict[str, Any]:
+    """A request with one video."""
+    return part(type="video_url", video_url={"url": address}, **given)
+
+
+def moving(address: Any) -> dict[str, Any]:
+    """The same in the original's way."""
+    return part(type="video", video=address)
+
+
+NO_ADDRESSES = [
+    "file:///etc/passwd", "FILE:///etc/passwd", "file://localhost/etc/passwd", "/etc/passwd", "../x.png",
+    "", "x.png", "ftp://example.com/a.png", "gopher://example.com/", "javascript:alert(1)", "about:blank",
+    "jar:http://example.com/", "dict://example.com/", "http://", "https://", "http:/x", "//example.com/a.png",
+    "C:\\x.png", "blob:http://example.com/1",
+]  # fmt: skip
+INSIDE = [
+    f"http://{host}/"
+    for host in (
+        "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0", "0.0.0.0", "127.0.0.1.", "[::1]", "[::]",
+        "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[fe80::1]", "[fc00::1]", "[2002:7f00:1::]",
+        "169.254.169.254", "100.64.0.1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "224.0.0.1", "255.255.255.255",
+        "198.18.0.1", "127.0.0.1:8000",
+    )
+]  # fmt: skip
+ODD_ADDRESSES = [
+    f"http://{rest}"
+    for rest in (
+        "ok\\@127.0.0.1/", "user:pw@example.com/", "user@example.com/", ":@example.com/", "example.com/\r\nX: y",
+        "example.com/\t", "example.com/a b", " example.com/", "example.com:0/", "example.com:99999/", "example.com:x/",
+        "[::1", "example.com/\x00",
+    )
+]  # fmt: skip
+LEADING_INSIDE = [
+    "http://localhost/",
+    "http://kubernetes.default.svc/",
+    *[f"http://{SITE}/{path}" for path in ("to-private", "to-file", "to-credentials", "loop")],
+]
+FAILING = [
+    "http://nowhere.invalid/",
+    "http://127.0.0.3:9/",
+    f"https://{SITE}/",
+    *[f"http://{SITE}/{path}" for path in ("404", "500", "slow", "cut")],
+]
 OUTSIDE = [
+    case
+    for word, shown in (("image", image), ("video", video))
+    for case in (
+        *many(50, f"invalid_{word}_url", PART, map(shown, NO_ADDRESSES)),
+        *many(51, f"invalid_{word}_url", PART, map(shown, INSIDE)),
+        *many(52, f"invalid_{word}_url", PART, map(shown, ODD_ADDRESSES)),
+        *many(53, f"failed_to_download_{word}", PART, map(shown, LEADING_INSIDE)),
+        *many(54, f"failed_to_download_{word}", PART, map(shown, FAILING)),
+    )
+] + [
     *many(
         50,
         "invalid_image_url",
         PART,
-        [
-            *[
-                image(address)
-                for address in (
-                    "file:///etc/passwd", "FILE:///etc/passwd", "file://localhost/etc/passwd", "/etc/passwd", "../x.png",
-                    "", "x.png", "ftp://example.com/a.png", "gopher://example.com/", "javascript:alert(1)", "about:blank",
-                    "jar:http://example.com/", "dict://example.com/", "http://", "https://", "http:/x", "//example.com/a.png",
-                    "C:\\x.png", "blob:http://example.com/1",
-                )
-            ],
-            part(type="image", image="/etc/passwd"),
-            part(type="image", image="file:///etc/passwd"),
-        ],
+        [part(type="image", image=file) for file in ("/etc/passwd", "file:///etc/passwd")],
     ),
     *many(
-        51,
-        "invalid_image_url",
-        PART,
-        [
-            image(f"http://{host}/")
-            for host in (
-                "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0", "0.0.0.0", "127.0.0.1.", "[::1]", "[::]",
-                "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[fe80::1]", "[fc00::1]", "[2002:7f00:1::]",
-                "169.254.169.254", "100.64.0.1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "224.0.0.1", "255.255.255.255",
-                "198.18.0.1", "127.0.0.1:8000",
-            )
-        ],
+        50, "invalid_video_url", PART, map(moving, ("/etc/passwd", "file:///etc/passwd", "AAAA", "http://127.1/a.mp4"))
     ),
-    *many(
-        52,
-        "invalid_image_url",
-        PART,
-        [
-            image(f"http://{rest}")
-            for rest in (
-                "ok\\@127.0.0.1/", "user:pw@example.com/", "user@example.com/", ":@example.com/", "example.com/\r\nX: y",
-                "example.com/\t", "example.com/a b", " example.com/", "example.com:0/", "example.com:99999/", "example.com:x/",
-                "[::1", "example.com/\x00",
-            )
-        ],
-    ),
-    *many(
-        53,
-        "failed_to_download_image",
-        PART,
-        [
-            image("http://localhost/"),
-            image("http://kubernetes.default.svc/"),
-            *[image(f"http://{SITE}/{path}") for path in ("to-private", "to-file", "to-credentials", "loop")],
-        ],
-    ),
-    *many(
-        54,
-        "failed_to_download_image",
-        PART,
-        [
-            image("http://nowhere.invalid/"),
-            image("http://127.0.0.3:9/"),
-            image(f"https://{SITE}/"),
-            *[image(f"http://{SITE}/{path}") for path in ("404", "500", "slow", "cut")],
-        ],
-    ),
-]  # fmt: skip
+]
 KINDS = [
     Case(55, "input_audio", part(type="input_audio", input_audio={"data": "", "format": "wav"}), "unsupported_content_type", PART),
     Case(55, "audio_url", part(type="audio_url", audio_url={"url": "x"}), "unsupported_content_type", PART),
@@ -471,30 +470,75 @@ TOOLS = [
 ]  # fmt: skip
 
 
-def video(address: Any, **given: Any) -> dict[str, Any]:
-    """A request with one video."""
-    return part(type="video_url", video_url={"url": address}, **given)
+def frames(row: int, code: str, given: Iterable[dict[str, Any]]) -> list[Case]:
+    """A video with one bad field each beside it, which the answer names."""
+    return [Case(row, _name(field), video("x", **field), code, f"{PART}.{next(iter(field))}") for field in given]
 
 
+def shot(data: bytes, kind: str = "video/mp4") -> dict[str, Any]:
+    """A request with a video's file."""
+    return video(uri(data, kind))
+
+
+def told_by(role: str) -> dict[str, Any]:
+    """A video in a message that is no user's."""
+    return said({"role": role, "content": [{"type": "video", "video": "x"}]})
+
+
+CUT_OFF = [film(20)[:2000], film(20)[:40], film(60, container="webm", size=(320, 240))[:4000]]
 VIDEOS = [
-    *many(50, "invalid_video_url", PART, [video(address) for address in ("file:///etc/passwd", "http://127.1/a.mp4", "data:video/mp4,x")]),
-    Case(38, "empty video", video("data:video/mp4;base64,"), "empty_video_file", PART),
-    Case(36, "video", video("data:video/mp4;base64,!!!!aGk="), "invalid_base64_video", PART),
-    Case(39, "video", video("data:text/html;base64,aGk="), "unsupported_video_media_type", PART),
-    Case(54, "video", video("http://127.0.0.3:9/a.mp4"), "failed_to_download_video", PART),
-    Case(46, "video", video(f"http://{SITE}/announced-video"), "video_file_too_large", PART),
-    *many(40, "invalid_video_format", PART, [video(uri(data, "video/mp4")) for data in (b"#EXTM3U\nhttp://127.0.0.1/a.ts", b"GIF89a")]),
-    Case(41, "video", video(uri(film(20)[:2000], "video/mp4")), "video_parse_error", PART),
-    Case(40, "codec", video(uri(film(5, codec="mpeg2video"), "video/mp4")), "unsupported_video_codec", PART),
-    Case(56, "20 minutes", video(uri(film(20, rate=Fraction(1, 60)), "video/mp4")), "video_too_long", PART),
-    Case(44, "video", video(uri(film(4, size=(16, 4096)), "video/mp4")), "invalid_video", PART),
-    Case(35, "video", part(type="video_url", video_url="x"), "invalid_type", f"{PART}.video_url"),
-    Case(19, "fps", video("x", fps=-1), "decimal_below_min_value", f"{PART}.fps"),
+    Case(12, "video_url", part(type="video_url"), "missing_required_parameter", f"{PART}.video_url"),
+    Case(12, "url of a video", part(type="video_url", video_url={}), "missing_required_parameter", f"{PART}.video_url.url"),
+    Case(12, "video", part(type="video"), "missing_required_parameter", f"{PART}.video"),
+    *many(14, "invalid_value", PART, map(told_by, ("system", "developer", "assistant"))),
+    Case(15, "beside a video", video("x", detail="low"), "unknown_parameter", f"{PART}.detail"),
+    Case(15, "beside its url", part(type="video_url", video_url={"url": "x", "fps": 1}), "unknown_parameter", f"{PART}.video_url.fps"),
+    *frames(17, "decimal_above_max_value", [{"fps": 121}, {"fps": 120.5}, {"fps": 1e300}]),
+    *frames(18, "decimal_below_min_value", [{"fps": -1}, {"fps": 0}]),
+    *frames(22, "invalid_type", [{"fps": "1"}, {"fps": True}, {"num_frames": 2.5}, {"num_frames": "4"}, {"max_frames": []}, {"max_pixels": 1e6}]),
+    *frames(23, "integer_below_min_value", [{"num_frames": 1}, {"num_frames": 0}, {"max_frames": -4}, {"max_pixels": 1}, {"total_pixels": 2000}]),
+    *frames(25, "integer_above_max_value", [{"num_frames": 769}, {"num_frames": 10**9}, {"max_frames": 769}, {"max_frames": 2**40}, {"total_pixels": 2**31}]),
+    *many(24, "invalid_value", PART, [video("x", num_frames=4, fps=1), video("x", num_frames=4, max_frames=8)]),
+    *many(35, "invalid_type", f"{PART}.video_url", [part(type="video_url", video_url=value) for value in ("x", 7, None, [])]),
+    *many(35, "invalid_type", f"{PART}.video_url.url", map(video, (7, None, []))),
+    *many(35, "invalid_type", f"{PART}.video", map(moving, (7, None, {}))),
+    *many(36, "invalid_base64_video", PART, [video(f"data:video/mp4;base64,{payload}") for payload in ("!!!!aGk=", "aGk", "aG\nkx", "%zz")]),
+    *many(37, "invalid_video_url", PART, [video(f"data:{rest}") for rest in ("", "video/mp4", "video/mp4,x", ";base64", ",")]),
+    *many(38, "empty_video_file", PART, [video("data:video/mp4;base64,"), moving("data:;base64,")]),
+    *many(39, "unsupported_video_media_type", PART, [video(f"data:{kind};base64,aGk=") for kind in ("text/html", "image/png", "audio/wav")]),
+    Case(39, "page for a video", video(f"http://{SITE}/html"), "unsupported_video_media_type", PART),
+    *[Case(40, f"{kind} for a video", shot(data), "invalid_video_format", PART) for kind, data in FOREIGN.items()],
+    Case(40, "playlist", shot(b"#EXTM3U\nhttp://127.0.0.1/a.ts"), "invalid_video_format", PART),
+    *[
+        Case(40, kind, shot(film(5, container=kind, codec="mpeg4")), "invalid_video_format", PART)
+        for kind in ("mov", "matroska", "avi")
+    ],
+    Case(40, "codec", shot(film(5, codec="mpeg2video")), "unsupported_video_codec", PART),
+    Case(40, "only sound", shot(sound()), "invalid_video", PART),
+    *[Case(41, f"video of {len(data)} bytes", shot(data), "video_parse_error", PART) for data in CUT_OFF],
+    Case(42, "4112x4096 video", shot(film(1, size=(4112, 4096))), "video_too_large", PART),
+    Case(44, "high video", shot(film(4, size=(16, 4096))), "invalid_video", PART),
+    Case(46, "announced video", video(f"http://{SITE}/announced-video"), "video_file_too_large", PART),
+    Case(46, "compressed video", video(f"http://{SITE}/compressed-video"), "video_file_too_large", PART),
+    Case(47, "videos", chat([{"type": "video", "video": "x"}] * 11), "array_above_max_length", "messages"),
+    Case(47, "videos and pictures", chat([{"type": "video", "video": "x"}, {"type": "image", "image": "x"}] * 6), "array_above_max_length", "messages"),
+    Case(56, "20 minutes", shot(film(20, rate=Fraction(1, 60))), "video_too_long", PART),
+    Case(56, "100,000 frames", shot(crowd(100_000)), "video_too_long", PART),
 ]  # fmt: skip
 PIXELS = [
     Case(42, "least and most", part(type="image", image="x", min_pixels=2000, max_pixels=1500), "invalid_value", PART),
     Case(43, "most", part(type="image", image="x", max_pixels=1), "integer_below_min_value", f"{PART}.max_pixels"),
-    Case(58, "a name for a picture", part(type="image", image="x", uuid="1"), "unknown_parameter", f"{PART}.uuid"),
+    Case(58, "a name alone", part(type="image", uuid="1"), "missing_required_parameter", f"{PART}.image"),
+    Case(58, "no name", part(type="image", image="x", uuid=7), "invalid_type", f"{PART}.uuid"),
+    Case(58, "an empty name", part(type="image", image="x", uuid=""), "invalid_value", f"{PART}.uuid"),
+    Case(58, "a long name", image("x", uuid="a" * 129), "string_above_max_length", f"{PART}.uuid"),
+    Case(
+        58,
+        "a name inside",
+        part(type="image_url", image_url={"url": "x", "uuid": "1"}),
+        "unknown_parameter",
+        f"{PART}.image_url.uuid",
+    ),
 ]
 
 REFUSED: list[Case] = [

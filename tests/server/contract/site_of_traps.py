@@ -26,16 +26,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"<html></html>")
         elif self.path == "/compressed":
             self._head(200, **{"Content-Type": "image/png", "Content-Encoding": "gzip"})
+        elif self.path == "/compressed-video":
+            self._head(200, **{"Content-Type": "video/mp4", "Content-Encoding": "gzip"})
         elif self.path == "/announced":
             self._head(200, **{"Content-Type": "image/png", "Content-Length": "99999999999"})
         elif self.path == "/announced-video":
             self._head(200, **{"Content-Type": "video/mp4", "Content-Length": "99999999999"})
         elif self.path == "/cut":
-            self._head(200, **{"Content-Type": "image/png", "Content-Length": "100"})
+            self._head(200, **{"Content-Type": "application/octet-stream", "Content-Length": "100"})
             self.wfile.write(b"\x89PNG")
+        elif self.path == "/slow":
+            self._head(200, **{"Content-Type": "application/octet-stream"})
+            self._drip()
         else:
             self._head(200, **{"Content-Type": "image/png"})
-            self._drip() if self.path == "/slow" else self._pour()
+            self._pour()
 
     def _head(self, status: int, **fields: str) -> None:
         self.send_response(status)

@@ -94,6 +94,16 @@ def test_json_by_its_names(server: Configured, kind: str) -> None:
     assert exchange(server, typed(f"Content-Type: {kind}", "Content-Encoding: identity")).status == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/completions", "/v1/messages", "/v1/embeddings"])
+def test_other_ways_to_ask(server: Configured, method: str, path: str) -> None:
+    """Row 6: what other servers have and this one has not is refused by its name, with the way to ask."""
+    answer = exchange(server, asked(f"{method} {path}"))
+    assert (answer.status, answer.code) == (404, "not_found")
+    assert path in answer.body["error"]["message"]
+    assert "/v1/chat/completions" in answer.body["error"]["message"]
+
+
 def test_broken_chunks(server: Configured) -> None:
     """A body whose chunks are no chunks ends the connection."""
     with connect(server) as connection:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from bad_inputs import ANSWERED, REFUSED, SITE, Case
-from demo_server import KEY, Configured
+from demo_server import KEY, Configured, circle, shown, uri
 from neighbour import Neighbour
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for the server
@@ -53,6 +53,25 @@ def test_answered(server: Configured, neighbour: Neighbour, site: str, row: tupl
     assert response.status_code == 200, response.text
 
 
+def test_a_name_decides_nothing(server: Configured) -> None:
+    """Row 58: under a name that another picture had, also in the same request, each picture gets its own answer."""
+
+    def told(colours: list[str], names: list[str]) -> Any:
+        parts = [
+            {**part, "uuid": name} if part["type"] == "image_url" and name else part
+            for colour, name in zip(colours, names, strict=True)
+            for part in shown(uri(circle(colour)))
+        ]
+        return server.chat(parts, max_tokens=8).json()["choices"][0]["message"]["content"]
+
+    alone = {colour: told([colour], [""]) for colour in ("red", "blue")}
+    assert alone["red"] != alone["blue"]
+    assert {colour: told([colour], ["mine"]) for colour in ("red", "blue", "red")} == alone
+    for colours in (["red", "blue"], ["blue", "red"]):
+        assert told(colours, ["mine", "mine"]) == told(colours, ["", ""])
+    assert "media=['mine']" in server.log.read_text()
+
+
 def test_neighbour(server: Configured, neighbour: Neighbour) -> None:
     """After all that the neighbour had nothing but the answer that it has alone, and no engine was started again."""
     assert len(neighbour.answers) > 3
@@ -60,7 +79,8 @@ def test_neighbour(server: Configured, neighbour: Neighbour) -> None:
     assert [engine["restarts"] for engine in server.client.get("/health").json()["engines"]] == [0]
 
 
-def test_failed_downloads_look_alike(server: Configured, site: str) -> None:
+@pytest.mark.parametrize("word", ["image", "video"])
+def test_failed_downloads_look_alike(server: Configured, site: str, word: str) -> None:
     """Rows 53 and 54: every failed download has one answer to the byte, or it would tell what is inside."""
-    answers = {ask(server, case.body, site).content for case in REFUSED if case.code == "failed_to_download_image"}
+    answers = {ask(server, case.body, site).content for case in REFUSED if case.code == f"failed_to_download_{word}"}
     assert len(answers) == 1

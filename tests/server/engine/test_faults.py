@@ -1,5 +1,7 @@
 """What a fault may cost: the rest of an answer elsewhere, the reason why engines die, memory that is not there."""
 
+import io
+import json
 import logging
 from dataclasses import replace
 
@@ -8,7 +10,8 @@ import torch
 
 from omega_server.engine.attach import absent
 from omega_server.engine.pixels import share
-from omega_server.engine.request import Overloaded, PixelsForgotten, Sampling
+from omega_server.engine.request import EngineFailed, Overloaded, PixelsForgotten, Sampling
+from omega_server.logs import JsonFormatter
 
 DRAWN = Sampling(
     24,
@@ -81,6 +84,31 @@ def test_who_came_last_gives_way_when_memory_runs_out(dense, dense_cases, run, m
         assert tuple(token.id for token in yielded[number]) == case.expected
     assert engine.scheduler.preemptions > 0
     assert engine.blocks.used == 0
+
+
+def test_the_log_says_whose_request_failed(dense, dense_cases, run, monkeypatch):
+    """The line about a request that fails has the id by which the server knows it; others have none of it."""
+    engine = dense.engine()
+
+    def broken(step):
+        raise ValueError("no")
+
+    monkeypatch.setattr(engine.runner, "run", broken)
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(JsonFormatter({}))
+    logging.getLogger("omega_server.engine.engine").addHandler(handler)
+    try:
+        for number, case in enumerate(dense_cases[:2]):
+            engine.submit(number, replace(case.prompt, log_id=f"id-{number}"), Sampling(4))
+        yielded = run(engine)
+    finally:
+        logging.getLogger("omega_server.engine.engine").removeHandler(handler)
+    assert {type(output) for outputs in yielded.values() for output in outputs} == {EngineFailed}
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert {line["request_id"] for line in lines if line["message"] == "Failed"} == {"id-0", "id-1"}
+    several = [line for line in lines if "running them one by one" in line["message"]]
+    assert all(line["requests"] == ["id-0", "id-1"] and "request_id" not in line for line in several)
 
 
 def test_only_what_runs_out_of_memory_alone_is_refused(dense, dense_cases, run, monkeypatch, caplog):

@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from omega_schema.resource import Batching
 from omega_schema.server_config import BootConfig
+from omega_server.engine import process
 from omega_server.engine.request import (
     ContextLengthExceeded,
     InvalidPrompt,
@@ -19,6 +22,7 @@ from omega_server.engine.request import (
     Sampling,
 )
 from omega_server.engine.router import Router
+from omega_server.forks import Forked
 from omega_server.model.checkpoint import ModelError
 
 LONG = Sampling(900, ignore_eos=True)
@@ -153,6 +157,27 @@ async def test_two_engines_share_the_work_and_one_survives_the_other(model_path,
         await again.aclose()
     finally:
         await router.stop()
+
+
+async def test_a_tower_that_hangs_costs_a_pause(model_path, dense_cases, tmp_path, monkeypatch, caplog):
+    """An engine whose vision tower stands still gives signs of life, is killed nevertheless, and every answer goes on exactly."""
+    (tmp_path / "model").symlink_to(model_path)
+    (tmp_path / "hang").touch()
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(process, "Forked", lambda _, *rest, **named: Forked("hanging_tower", *rest, **named))
+    router = Router(boot(str(tmp_path / "model"), max_length=1024), Batching(), hang_seconds=60.0, step_seconds=4.0)
+    await router.start()
+    try:
+        picture = next(case for case in dense_cases if case.name == "picture 1")
+        text = asyncio.create_task(answer(router, TEXT, DRAWN))
+        assert await answer(router, picture.prompt, Sampling(16)) == picture.expected
+        assert router.snapshot()[0].restarts == 1
+        assert not (tmp_path / "hang").exists()
+        assert await text == await answer(router, TEXT, DRAWN)
+    finally:
+        await router.stop()
+    (line,) = [record.getMessage() for record in caplog.records if "hangs" in record.getMessage()]
+    assert re.fullmatch(r"Engine 0 hangs: silent for \d+\.\d s, in one step for \d+ s", line)
 
 
 async def test_a_model_that_cannot_be_served_is_said_at_the_start(tmp_path, model_path):

@@ -149,6 +149,19 @@ def test_hanging_up(server: Configured, stream: bool) -> None:
     until(lambda: running(server) == 0, 5)
 
 
+def test_engines_name_requests(changed: Configured) -> None:
+    """What an engine logs about a request has the id that the client gave it."""
+    assert changed.configure({**BASE, "logLevel": "debug"}) is None
+    body = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 3}
+    for name in ("first-of-mine", "second-of-mine"):
+        headers = {"X-Request-Id": name}
+        assert changed.client.post("/v1/chat/completions", json=body, headers=headers).status_code == 200
+    lines = [line for line in changed.log.read_text().splitlines() if "-of-mine" in line and "engine=0" in line]
+    told = [(line.split()[2], line.rpartition("request_id=")[2]) for line in lines]
+    expected = [(event, name) for name in ("first-of-mine", "second-of-mine") for event in ("Begun", "Answered")]
+    assert told == expected
+
+
 def test_probe_beside_large_bodies(server: Configured) -> None:
     """/live answers while others send large pictures."""
     large = {"messages": [{"role": "user", "content": [{"type": "image", "image": "A" * (2 << 20)}]}]}

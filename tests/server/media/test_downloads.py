@@ -55,10 +55,10 @@ def test_bounded() -> None:
     downloads = Downloads(8 * OVERHEAD)
     places = [Place(b"", (), str(number)) for number in range(5)]
     for place in places:
-        downloads.keep(place, b"x" * OVERHEAD, {"Cache-Control": "max-age=9"})
+        downloads.keep(place, [b"x" * OVERHEAD], {"Cache-Control": "max-age=9"})
         assert downloads.find(places[0]) is not None
     assert [downloads.find(place) is not None for place in places] == [True, False, True, True, True]
-    downloads.keep(places[0], b"x" * 2 * OVERHEAD, {"Cache-Control": "max-age=9"})
+    downloads.keep(places[0], [b"x" * OVERHEAD] * 2, {"Cache-Control": "max-age=9"})
     assert downloads.find(places[0]) is None
 
 
@@ -115,12 +115,13 @@ async def test_asked_once() -> None:
     clock = Clock()
     memory = Memory(Downloads(clock=clock), b"one")
     async with site({"Cache-Control": "max-age=60"}) as far:
-        for _ in range(3):
-            assert (await fetch(far.address, a_picture(LOOPBACK), memory, bare=False)).data == b"first"
+        for sent in (True, False, False):
+            found = await fetch(far.address, a_picture(LOOPBACK), memory, bare=False)
+            assert (found.pieces, found.downloaded) == ([b"first"], sent)
         assert far.asked == [None]
         far.body = b"second"
         clock.now += 60
-        assert (await fetch(far.address, a_picture(LOOPBACK), memory, bare=False)).data == b"second"
+        assert (await fetch(far.address, a_picture(LOOPBACK), memory, bare=False)).pieces == [b"second"]
         assert far.asked == [None, None]
 
 
@@ -130,12 +131,13 @@ async def test_asked_whether_it_changed(validator: dict[str, str], control: dict
     """What must be asked for each time is sent only when it has changed."""
     memory = Memory(Downloads(), b"one")
     async with site({**validator, **control}) as far:
-        for _ in range(3):
-            assert (await fetch(far.address, a_picture(LOOPBACK), memory, bare=False)).data == b"first"
+        for sent in (True, False, False):
+            found = await fetch(far.address, a_picture(LOOPBACK), memory, bare=False)
+            assert (found.pieces, found.downloaded) == ([b"first"], sent)
         (question,) = validator.values()
         assert far.asked == [None, question, question]
         far.headers, far.body = {"ETag": '"2"', **control}, b"second"
-        assert (await fetch(far.address, a_picture(LOOPBACK), memory, bare=False)).data == b"second"
+        assert (await fetch(far.address, a_picture(LOOPBACK), memory, bare=False)).pieces == [b"second"]
 
 
 async def test_not_to_be_kept() -> None:
@@ -157,7 +159,7 @@ async def test_tenants(control: str) -> None:
         for tenant, body in ((b"one", b"of one"), (b"other", b"of the other"), (b"one", b""), (b"other", b"")):
             far.body = body or b"neither's"
             found = await fetch(far.address, a_picture(LOOPBACK), Memory(downloads, tenant), bare=False)
-            assert found.data == (body or {b"one": b"of one", b"other": b"of the other"}[tenant])
+            assert found.pieces == [body or {b"one": b"of one", b"other": b"of the other"}[tenant]]
         assert len(far.asked) == 2
         for _ in range(2):
             await fetch(far.address, a_picture(LOOPBACK), Memory(downloads, b""), bare=False)

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from omega_schema.resource import Images
 from omega_server.media import fetch as fetch_module
+from omega_server.media import text
 from omega_server.media.errors import MediaError
 from omega_server.media.fetch import Encoded, a_picture, fetch
 from omega_server.media.kept import kept
@@ -55,7 +56,7 @@ async def test_download() -> None:
     """A picture on a permitted address arrives as it is."""
     async with site(picture) as (address, asked):
         encoded = await fetch(f"{address}/a.png?x=1#y", a_picture(LOOPBACK), bare=False)
-    assert (encoded.data, encoded.base64) == (b"picture", False)
+    assert encoded == Encoded([b"picture"], base64=False, downloaded=True)
     assert asked == ["/a.png"]
 
 
@@ -116,7 +117,7 @@ async def test_redirects() -> None:
         return await picture(request)
 
     async with site(handler) as (address, asked):
-        assert (await fetch(f"{address}/good", a_picture(LOOPBACK), bare=False)).data == b"picture"
+        assert (await fetch(f"{address}/good", a_picture(LOOPBACK), bare=False)).pieces == [b"picture"]
         for path in ("inside", "link-local", "file", "odd", "loop"):
             assert await refusal(f"{address}/{path}") == FAILED
         assert asked.count("/loop") == fetch_module.MAX_REDIRECTS + 1
@@ -154,7 +155,7 @@ async def test_rebinding(monkeypatch: pytest.MonkeyPatch) -> None:
         async with site(picture, ("127.0.0.2", port)) as (_, asked):
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
             only = Images(allowed_cidrs=["127.0.0.2/32"])
-            assert (await fetch(f"http://rebind.example:{port}/", a_picture(only), bare=False)).data == b"picture"
+            assert (await fetch(f"http://rebind.example:{port}/", a_picture(only), bare=False)).pieces == [b"picture"]
             assert answers == [["127.0.0.1"]]
             assert await refusal(f"http://rebind.example:{port}/", only) == FAILED
             answers.append(["127.0.0.2", "127.0.0.1"])
@@ -203,7 +204,7 @@ async def test_policy() -> None:
         assert (await refusal(address, only))[0] == "invalid_image_url"
     async with site(picture) as (address, asked):
         listed = Images(allowed_hosts=["127.0.0.1"], allowed_cidrs=["127.0.0.0/8"])
-        assert (await fetch(address, a_picture(listed), bare=False)).data == b"picture"
+        assert (await fetch(address, a_picture(listed), bare=False)).pieces == [b"picture"]
         assert asked == ["/"]
 
 
@@ -220,7 +221,8 @@ async def test_base64() -> None:
     """Data: URIs always, and plain base64 where the original system took it, also when it begins like a path."""
     uri = await fetch("data:image/png;base64,aGk=", a_picture(LOOPBACK), bare=False)
     assert (uri.data, uri.base64) == (b"aGk=", True)
-    assert (await fetch("DATA:;charset=x;BASE64,aGk%3D", a_picture(LOOPBACK), bare=False)).data == b"aGk="
+    with_percent = await fetch("DATA:;charset=x;BASE64,aGk%3D", a_picture(LOOPBACK), bare=False)
+    assert text.decoded(b"".join(with_percent.pieces)) == b"hi"
     assert (await fetch("/9j/4AAQ", a_picture(LOOPBACK), bare=True)).data == b"/9j/4AAQ"
     assert (await refusal("aGk="))[0] == "invalid_image_url"
     assert (await refusal("data:image/png;base64,"))[0] == "empty_image_file"
@@ -237,10 +239,16 @@ async def test_kept() -> None:
             "b": [b"data:image/png;base64,aGk%3", b"D"],
             "c": [b"data:text/html;base64,a", b"Gk="],
             "d": [b"data:" + b"x" * 2000, b"x"],
+            "f": [b"/9j/aGk", b"hhGk"],
+            "g": [b"https://example.com/" + b"x" * 9000, b"x"],
         }
     )
     assert (await fetch("a", a_picture(LOOPBACK), bare=False)) == Encoded([b"aGk", b"hhGk"], base64=True)
-    assert (await fetch("b", a_picture(LOOPBACK), bare=False)).data == b"aGk="
+    with_percent = await fetch("b", a_picture(LOOPBACK), bare=False)
+    assert text.decoded(b"".join(with_percent.pieces)) == b"hi"
     assert (await refusal("c"))[0] == "unsupported_image_media_type"
     assert (await refusal("d"))[0] == "invalid_image_url"
+    assert (await fetch("f", a_picture(LOOPBACK), bare=True)) == Encoded([b"/9j/aGk", b"hhGk"], base64=True)
+    assert (await refusal("f"))[0] == "invalid_image_url"
+    assert (await refusal("g"))[0] == "invalid_image_url"
     assert (await refusal("e"))[0] == "invalid_image_url"

@@ -9,9 +9,11 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
+from films import film
 from omega_schema.resource import Images, Video
-from omega_server.media.clip import VideoDefaults
-from omega_server.media.loader import Loader, Source
+from omega_server.media import loader as loader_module
+from omega_server.media.clip import Clip, VideoDefaults
+from omega_server.media.loader import Loader, Source, VideoSource
 from omega_server.media.picture import Bounds, Picture
 
 IMAGES, VIDEO, DEFAULTS = Images(allowed_cidrs=["127.0.0.0/8"]), Video(), VideoDefaults(2.0, 4, 768, 32)
@@ -66,6 +68,11 @@ async def loader(count: Count) -> AsyncIterator[Loader]:
     await made.close()
 
 
+def film_uri(frames: int) -> str:
+    """A video as a data: URI."""
+    return "data:video/mp4;base64," + base64.b64encode(film(frames)).decode()
+
+
 async def load(loader: Loader, *sources: Source, tenant: bytes = b"", images: Images = IMAGES) -> list[Picture]:
     """Pictures only."""
     found = await loader.load(sources, images, VIDEO, DEFAULTS, tenant)
@@ -93,7 +100,27 @@ async def test_decoded_once(loader: Loader, count: Count) -> None:
     assert (small.width, count.decodes) == (32, 4)
 
 
-async def test_downloaded_side_by_side_and_once(loader: Loader) -> None:
+async def test_clips_decoded_once(loader: Loader, count: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same frames of a video are decoded once for each tenant; one clip too large to keep is decoded each time."""
+
+    async def clip(frames: int = 20, taken: int = 4, tenant: bytes = b"one") -> Picture | Clip:
+        (found,) = await loader.load([VideoSource(film_uri(frames), "x", count=taken)], IMAGES, VIDEO, DEFAULTS, tenant)
+        return found
+
+    first = await clip()
+    assert isinstance(first, Clip)
+    assert await clip() == first
+    assert count.decodes == 1
+    for number, changed in enumerate(({"taken": 6}, {"frames": 21}, {"tenant": b"other"}), 2):
+        await clip(**changed)  # type: ignore[arg-type]
+        assert count.decodes == number
+    monkeypatch.setattr(loader_module, "MAX_SHARE", loader_module.DECODED_BYTES // len(first.rgb) + 1)
+    for number in (5, 6):
+        assert await clip(tenant=b"third") == first
+        assert count.decodes == number
+
+
+async def test_downloaded_side_by_side_and_once(loader: Loader, count: Count) -> None:
     """The pictures of a request are fetched at the same time; a second turn fetches nothing that may be kept."""
     asked: list[str] = []
     all_here = asyncio.Event()
@@ -113,10 +140,11 @@ async def test_downloaded_side_by_side_and_once(loader: Loader) -> None:
     wanted = [source(f"http://127.0.0.1:{port}/{index}") for index in range(3)]
     try:
         first = await load(loader, *wanted, tenant=b"one")
+        assert count.downloads == 3
         assert [tuple(picture.rgb[:3]) for picture in first] == COLOURS[:3]
         assert await load(loader, *wanted, tenant=b"one") == first
-        assert len(asked) == 3
+        assert len(asked) == count.downloads == 3
         assert await load(loader, wanted[0], tenant=b"other") == first[:1]
-        assert len(asked) == 4
+        assert len(asked) == count.downloads == 4
     finally:
         await runner.cleanup()
