@@ -54,6 +54,11 @@ class Cache:
             self._gone.popitem(last=False)
         return self._drop(kind, uid)
 
+    def forget(self, kind: Kind) -> None:
+        """Forget all objects of a kind that is no more: nobody may be left to tell of their end."""
+        for uid in list(self._objects[kind]):
+            self._drop(kind, uid)
+
     # read by the reconciler
 
     def keys(self) -> set[Key]:

@@ -49,6 +49,8 @@ class OptionalKinds:
         if self._known in {None, found}:
             return
         _log.info("the cluster has now, of optional kinds: %s", ", ".join(sorted(one.name for one in found)) or "none")
+        for kind in (self._known or frozenset()) - found:
+            self._cache.forget(kind)
         self._known = found
         for key in self._cache.keys():  # noqa: SIM118 - a method of ours, not a dictionary's
             self._queue.add(key)

@@ -15,7 +15,7 @@ from omega_operator.desired.config_map import digest
 from omega_operator.desired.deployment import template_of
 from omega_operator.downloads import Downloads
 from omega_operator.events import event
-from omega_operator.kinds import Key, Manifest, Ref, ref_of
+from omega_operator.kinds import OPTIONAL, Key, Manifest, Ref, ref_of
 from omega_operator.kube import Kube, NameTaken
 from omega_operator.labels import DELETION_COST, DOWNLOAD
 from omega_operator.observed import Observed
@@ -122,7 +122,12 @@ class Reconciler:
 
     async def _observe(self, resource: OmegaVLMDeployment) -> Observed:
         key = _key(resource)
-        children = {ref: self._kube.freshest(key, ref, cached) for ref, cached in self._cache.children(key).items()}
+        kinds = await self._kinds.known()
+        children = {
+            ref: self._kube.freshest(key, ref, cached)
+            for ref, cached in self._cache.children(key).items()
+            if ref.kind not in OPTIONAL or ref.kind in kinds
+        }
         pods, download_pods = self._cache.pods(key), self._cache.pods(key, DOWNLOAD)
         starting = [one for one in (*pods, *download_pods) if pod.is_starting(one)]
         seen = Observed(
@@ -131,7 +136,7 @@ class Reconciler:
             pods=pods,
             download_pods=download_pods,
             warnings={pod.name(one): await self._kube.warnings(key.namespace, one) for one in starting},
-            kinds=await self._kinds.known(),
+            kinds=kinds,
         )
         if not self._needs_room(resource, seen):
             return seen

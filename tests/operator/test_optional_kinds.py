@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from omega_operator import labels
 from omega_operator.api import ApiError, NotFound
 from omega_operator.cache import Cache
-from omega_operator.kinds import POD_MONITOR, RESOURCE, SCALED_OBJECT, TRIGGER_AUTHENTICATION, Kind, Manifest
+from omega_operator.kinds import POD_MONITOR, RESOURCE, SCALED_OBJECT, TRIGGER_AUTHENTICATION, Key, Kind, Manifest
 from omega_operator.optional_kinds import OptionalKinds
 from omega_operator.queue import KeyQueue
 
+HEAD = {"namespace": "ns", "name": "vl", "resourceVersion": "1"}
 ALL = ["create", "delete", "get", "list", "patch", "watch"]
 KEDA = {SCALED_OBJECT, TRIGGER_AUTHENTICATION}
 
@@ -49,16 +51,21 @@ def queue() -> KeyQueue:
 
 
 @pytest.fixture
-def kinds(server: Any, queue: KeyQueue) -> OptionalKinds:
-    """For a cluster with one resource."""
+def cache() -> Cache:
+    """One resource."""
     cache = Cache()
-    head = {"namespace": "ns", "name": "vl", "uid": "1", "resourceVersion": "1"}
-    cache.put(RESOURCE, {"metadata": head})
+    cache.put(RESOURCE, {"metadata": HEAD | {"uid": "1"}})
+    return cache
+
+
+@pytest.fixture
+def kinds(server: Any, cache: Cache, queue: KeyQueue) -> OptionalKinds:
+    """Before the first look."""
     return OptionalKinds(server, cache, queue)
 
 
-async def test_come_and_go(kinds: OptionalKinds, server: Server, queue: KeyQueue) -> None:
-    """A kind that comes or goes has every resource looked at; one that stays has not."""
+async def test_come_and_go(kinds: OptionalKinds, server: Server, cache: Cache, queue: KeyQueue) -> None:
+    """A kind that comes or goes has every resource looked at, one that stays has not; of one that went nothing is left."""
     assert await kinds.known() == set()
     server.verbs = dict.fromkeys(KEDA, ALL)
     await kinds.look()
@@ -67,9 +74,12 @@ async def test_come_and_go(kinds: OptionalKinds, server: Server, queue: KeyQueue
     queue.done(await queue.get())
     await kinds.look()
     assert len(queue) == 0
+    cache.put(SCALED_OBJECT, {"metadata": HEAD | {"uid": "2", "labels": labels.child("vl", "1")}})
     server.verbs = {}
     await kinds.look()
     assert await kinds.known() == set()
+    assert cache.versions(SCALED_OBJECT) == {}
+    assert cache.keys() == {Key("ns", "vl")}
     assert len(queue) == 1
 
 
