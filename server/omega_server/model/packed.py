@@ -78,13 +78,14 @@ def can_pack(module: nn.Module, *weights: Any) -> bool:
         and not module._forward_hooks
         and not module._forward_pre_hooks
         and all(
-            type(weight) is nn.Parameter
-            and weight.device.type == "cpu"
-            and weight.dtype in _SUPPORTED
-            and _SUPPORTED[weight.dtype]()
-            for weight in weights
+            type(weight) is nn.Parameter and weight.device.type == "cpu" and knows(weight.dtype) for weight in weights
         )
     )
+
+
+def knows(dtype: torch.dtype) -> bool:
+    """Whether this processor has kernels for packed weights of a type; those of bfloat16 need AVX-512 or better."""
+    return dtype in _SUPPORTED and _SUPPORTED[dtype]()
 
 
 def use_in(model: nn.Module) -> None:
