@@ -74,7 +74,7 @@ async def run(url: str, requests: int, megabytes: int, kind: str) -> None:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(url, headers=headers, timeout=timeout, connector=connector) as session:
         stop, (mine, others) = multiprocessing.Event(), multiprocessing.Pipe(duplex=False)
-        asking = multiprocessing.Process(target=_ask_live, args=(url, stop, others))
+        asking = multiprocessing.Process(target=_ask_live, args=(url, stop, others), daemon=True)
         asking.start()
         began = time.monotonic()
         statuses = await asyncio.gather(*(_send(session, body) for _ in range(requests)))

@@ -29,6 +29,7 @@ from omega_server.wire.errors import (
     NOT_FOUND,
     ApiError,
     Problem,
+    forget,
     problem_of,
     request_too_large,
     unsupported_path,
@@ -108,14 +109,16 @@ class _Passage:
         try:
             self._check()
             await app(self._scope, self._body.receive, self._write)
-        except (ClientGone, ClientDisconnect):
+        except (ClientGone, ClientDisconnect) as error:
             self._status = CLIENT_GONE
+            forget(error)
         except Exception as error:
             problem = problem_of(error)
             if problem is None:
                 logger.exception("a request failed")
             if self._status is None:
                 await self._answer(problem or INTERNAL)
+            forget(error)
 
     def traced(self) -> AbstractContextManager[None]:
         """The request's span, if there are traces."""

@@ -33,6 +33,7 @@ from omega_server.wire.errors import (
     ApiError,
     Problem,
     bad_request,
+    forget,
     problem_of,
 )
 from omega_server.wire.large_strings import Splitter
@@ -198,6 +199,7 @@ class Connection:
                 status = (problem or INTERNAL).status
                 with suppress(ClientDisconnected):
                     await self._tell(socket.error(name, problem or INTERNAL))
+                forget(error)
             finally:
                 self._unwanted.discard(name)
                 tracing.answered(f"WS {PATH}", status)

@@ -4,6 +4,7 @@ Exceptions of other layers are looked up by the names of their classes, nearest 
 and nothing heavy is imported to answer a 404.
 """
 
+import traceback
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,6 +96,17 @@ def problem_of(error: BaseException) -> Problem | None:
         return Problem(400, vars(error)["code"], str(error), vars(error)["param"])
     row = next((_BY_CLASS[name] for name in names if name in _BY_CLASS), None)
     return row if row is None or row.message else replace(row, message=str(error))
+
+
+def forget(error: BaseException) -> None:
+    """Let go of what the functions held that an exception came through, as soon as the client is told.
+
+    Tasks lead to exceptions, these to functions, and they to tasks: such a circle is found late, and a picture may hang in it.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
 
 
 def unsupported_path(path: str) -> Problem:

@@ -1,10 +1,14 @@
 """Exceptions of every layer have a row in the one table."""
 
+import asyncio
+import gc
+import weakref
+
 import pytest
 
 from omega_server.engine import request as engine_request
 from omega_server.media.errors import MediaError
-from omega_server.wire.errors import problem_of
+from omega_server.wire.errors import forget, problem_of
 
 TOLD = set(engine_request.EngineError.__subclasses__()) - {engine_request.PixelsForgotten}  # which ends in the router
 
@@ -46,3 +50,35 @@ def test_unforeseen() -> None:
     """What nobody foresaw has no row, so that its text cannot reach a client."""
     assert problem_of(RuntimeError("/secret/path")) is None
     assert problem_of(KeyError("x")) is None
+
+
+class Picture:
+    """Something large."""
+
+
+async def test_what_a_failed_request_held_is_let_go() -> None:
+    """A circle of tasks, exceptions and functions holds nothing that is large, without the garbage collector."""
+
+    async def fail(picture: Picture) -> Picture:
+        try:
+            raise KeyError
+        except KeyError as error:
+            raise ValueError from error
+
+    async def ask(picture: Picture) -> None:
+        task = asyncio.ensure_future(fail(picture))
+        await task
+
+    gc.disable()
+    try:
+        picture = Picture()
+        held = weakref.ref(picture)
+        try:
+            await ask(picture)
+        except ValueError as error:
+            del picture
+            assert held() is not None
+            forget(error)
+        assert held() is None
+    finally:
+        gc.enable()
