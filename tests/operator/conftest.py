@@ -20,8 +20,9 @@ Json = dict[str, Any]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Writing the expected manifests instead of comparing them."""
+    """Writing what is expected instead of comparing it."""
     parser.addoption("--update-golden", action="store_true", help="write tests/operator/cases/*/expected.yaml anew")
+    parser.addoption("--update-released", action="store_true", help="write tests/operator/released.yaml anew")
 
 
 @pytest.fixture

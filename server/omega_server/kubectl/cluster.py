@@ -138,5 +138,8 @@ def _failure(said: str) -> ClientError:
         )
     if "the server doesn't have a resource type" in last:
         return ClientError("this cluster does not know OmegaVLMDeployments: install the chart omega-vlm")
-    text = re.sub(r"^(error: |Error from server \(\w+\): |Unable to connect to the server: )", "", last)
-    return ClientError(text, 2 if re.search(r"\((NotFound|Forbidden)\)|^error: ", last) else 1)
+    theirs = r"^error: |^Error in configuration: |\((NotFound|Forbidden)\)"
+    text = re.sub(
+        r"^(error: |Error in configuration: |Error from server \(\w+\): |Unable to connect to the server: )", "", last
+    )
+    return ClientError(text, 2 if re.search(theirs, last) else 1)
