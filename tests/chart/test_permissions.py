@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from omega_operator.kinds import CHILDREN
+
 Render = Callable[..., list[dict[str, Any]]]
 
 
@@ -48,6 +50,18 @@ def test_without_a_cluster_role_nothing_outside_is_seen(render: Render) -> None:
     with_it = render(watchNamespaces=namespaces)
     without = render(watchNamespaces=namespaces, rbac={"clusterRole": False})
     assert [one for one in with_it if one["kind"] not in {"ClusterRole", "ClusterRoleBinding"}] == without
+
+
+def test_every_kind_of_child_may_be_made(render: Render) -> None:
+    """What the operator may want of a resource, it may also look at, apply and prune."""
+    granted = {
+        (group, resource): set(rule["verbs"])
+        for rule in rules(render())
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    for kind in CHILDREN:
+        assert {"get", "list", "watch", "create", "patch", "delete"} == granted[kind.group, kind.plural], kind.name
 
 
 @pytest.mark.parametrize("namespaces", [[], ["vision", "audio"]])
