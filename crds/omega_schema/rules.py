@@ -98,10 +98,6 @@ def _shared_memory_fits(pod: Any) -> bool:
     return pod.shared_memory is None or memory is None or value_of(pod.shared_memory) <= value_of(memory)
 
 
-def _parent(ref: Any) -> tuple[str, str, str]:
-    return ref.name, ref.namespace, ref.section_name
-
-
 _SCHEME_TESTS = " || ".join(f"self.source.startsWith('{scheme}://')" for scheme in SCHEMES)
 
 RULES: tuple[Rule, ...] = (
@@ -319,15 +315,6 @@ RULES: tuple[Rule, ...] = (
         message="networkPolicy.to has no effect while networkPolicy.enabled is false: remove it or set enabled to true",
         cel="self.enabled || size(self.?to.orValue([])) == 0",
         holds=lambda policy: policy.enabled or not policy.to,
-    ),
-    Rule(
-        on="Gateway",
-        field=".parentRefs",
-        message="a Gateway, or a listener of it, is named twice in gateway.parentRefs: keep one",
-        cel="self.parentRefs.all(one, self.parentRefs.exists_one(other, other.name == one.name && "
-        "other.?namespace.orValue('') == one.?namespace.orValue('') && "
-        "other.?sectionName.orValue('') == one.?sectionName.orValue('')))",
-        holds=lambda gateway: len(set(map(_parent, gateway.parent_refs))) == len(gateway.parent_refs),
     ),
 )
 
