@@ -29,7 +29,7 @@ from hub import Hub
 ROOT = Path(__file__).resolve().parent.parent
 MOST_TWICE = 0.05  # of the model
 LONGEST_SILENCE = 60.0  # seconds until it is told
-RATE = 2 * 2**20  # bytes per second on each connection
+RATE = 6 * 2**20  # bytes per second on each connection
 LIBRARY = (
     "import sys; from huggingface_hub import snapshot_download; snapshot_download('org/model', local_dir=sys.argv[1])"
 )

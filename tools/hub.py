@@ -126,9 +126,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._strange()
         elif found := re.fullmatch("/api/models/([^/]+/[^/]+)(/revision/(.+))?", path):
             self._describe(found[1], found[3] or "main")
-        elif found := re.fullmatch("/api/models/([^/]+/[^/]+)/tree/[^/]+", path):
-            files = self.hub.repos[found[1]].items()
-            self._json([{"type": "file", "path": name, "size": len(data), "oid": etag(data)} for name, data in files])
         elif found := re.fullmatch("/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(found[1], found[2], found[3])
         else:

@@ -2,6 +2,7 @@
 
 ApiError
 ├── Conflict      409: read again and retry
+│   └── AlreadyExists   409: it was made before, perhaps by us
 ├── NoAnswer      none came, or not in time
 ├── NotFound      404
 └── Refused       400, 403, 405, 413, 422: the request will be refused again until somebody changes something
@@ -43,6 +44,10 @@ class ApiError(Exception):
 
 class Conflict(ApiError):
     """Somebody else wrote first."""
+
+
+class AlreadyExists(Conflict):
+    """An object of this name exists."""
 
 
 class NoAnswer(ApiError):
@@ -184,10 +189,12 @@ class Api:
 
 def _error(status: int, text: bytes, headers: Mapping[str, str]) -> ApiError:
     try:
-        message = json.loads(text)["message"]
-    except (ValueError, KeyError, TypeError):
-        message = f"the API server answered with status {status}"  # a proxy's page, for example
+        said = json.loads(text)
+        message, reason = said["message"], said.get("reason")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, reason = f"the API server answered with status {status}", None  # a proxy's page, for example
     if status == 500 and message.startswith(_NO_SUCH_FIELD):
         status = 422
     after = headers.get("Retry-After", "0")
-    return _ERRORS.get(status, ApiError)(status, message, float(after) if after.isdigit() else 0.0)
+    error = AlreadyExists if reason == "AlreadyExists" else _ERRORS.get(status, ApiError)
+    return error(status, message, float(after) if after.isdigit() else 0.0)

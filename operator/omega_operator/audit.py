@@ -7,6 +7,7 @@ again has a watch that is dead: /healthz says so, and the kubelet starts the ope
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -98,7 +99,7 @@ class Audit:
                     for head in (one["metadata"] for one in page["items"]):
                         server[head["uid"]] = int(head["resourceVersion"]), Key(head["namespace"], head["name"])
         except NotFound:
-            return []  # the cluster does not know this kind
+            server, moments = {}, [sys.maxsize]  # the cluster does not know this kind, or no longer
         except ApiError as error:
             _log.warning("%s could not be listed: %s", kind.plural, error)
             return None

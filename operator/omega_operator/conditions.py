@@ -29,6 +29,8 @@ class Transition:
     reason: str
     message: str
     is_warning: bool
+    since: str
+    """When the verdict before it began; empty if there was none."""
 
 
 def dated(judgements: Iterable[Judgement], before: Manifest, generation: int, now: datetime) -> list[dict[str, Any]]:
@@ -58,7 +60,9 @@ def transitions(before: Manifest, after: Manifest) -> list[Transition]:
     """What changed between two statuses in a way that a person would want to be told."""
     old = _by_type(before)
     return [
-        Transition(one["type"], one["status"], one["reason"], one["message"], _is_bad(one))
+        Transition(
+            one["type"], one["status"], one["reason"], one["message"], _is_bad(one), _began(old.get(one["type"]))
+        )
         for one in after.get("conditions", ())
         if _is_news(old.get(one["type"]), one)
     ]
@@ -72,6 +76,10 @@ def _since(old: dict[str, Any] | None, verdict: Verdict, now: datetime) -> str:
     if old is not None and old["status"] == verdict:
         return str(old["lastTransitionTime"])
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _began(old: dict[str, Any] | None) -> str:
+    return str(old["lastTransitionTime"]) if old is not None else ""
 
 
 def _is_news(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:

@@ -1,5 +1,11 @@
-"""Kubernetes Events: told when a condition changes, never otherwise. Pure."""
+"""Kubernetes Events: told when a condition changes, never otherwise. Pure.
 
+The name of an Event comes from what it tells of, so that one who tells it again, having been cut off, does not tell it twice.
+"""
+
+import dataclasses
+import hashlib
+import json
 from datetime import datetime
 
 from omega_operator.conditions import Transition
@@ -13,11 +19,15 @@ LONGEST = 1024
 
 def event(key: Key, uid: str, transition: Transition, settings: Settings, now: datetime) -> Manifest:
     """One transition as an Event about the resource."""
+    what = json.dumps([uid, dataclasses.astuple(transition)])
     text = transition.message.encode()[:LONGEST].decode(errors="ignore")
     return {
         "apiVersion": TRANSITION.api_version,
         "kind": TRANSITION.name,
-        "metadata": {"generateName": f"{key.name}-", "namespace": key.namespace},
+        "metadata": {
+            "name": f"{key.name}.{hashlib.sha256(what.encode()).hexdigest()[:16]}",
+            "namespace": key.namespace,
+        },
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "type": "Warning" if transition.is_warning else "Normal",
         "reason": transition.reason,

@@ -63,10 +63,10 @@ def configure(settings: kopf.OperatorSettings) -> None:
 
 
 class _Patience:
-    """1, 2, 4, 8 and then 15 seconds for ever: an API server that is away is waited for."""
+    """1, 2, 4 and then 8 seconds for ever: an API server that is away is waited for."""
 
     def __iter__(self) -> "Any":
         """Seconds between two attempts."""
-        yield from (1, 2, 4, 8)
+        yield from (1, 2, 4)
         while True:
-            yield 15
+            yield 8

@@ -4,13 +4,14 @@
 import asyncio
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from omega_operator import capacity, ownership
-from omega_operator.api import APPLY, MERGE, Api, ApiError, Conflict, NoAnswer, NotFound, Refused
+from omega_operator.api import APPLY, MERGE, AlreadyExists, Api, ApiError, Conflict, NoAnswer, NotFound, Refused
 from omega_operator.capacity import Node
 from omega_operator.election import MARGIN
 from omega_operator.kinds import (
@@ -36,6 +37,8 @@ FRESH_SECONDS = 5.0
 LASTING = 3
 """How often an event must have come before it counts; the kubelet's third try to mount is 1.5 s after the first."""
 
+
+_log = logging.getLogger(__name__)
 
 _VERBS = {
     "apply": ("PATCH", APPLY, {"fieldManager": MANAGER, "force": "true"}),
@@ -147,6 +150,11 @@ class Kube:
         newest = sorted(lasting, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "", reverse=True)
         return tuple(one.get("message", "") for one in newest)
 
+    async def is_there(self, key: Key, uid: str) -> bool:
+        """Whether a resource exists now, at the API server, and is not being deleted."""
+        found = await self._api.get(RESOURCE, key.namespace, key.name)
+        return found is not None and found["metadata"]["uid"] == uid and "deletionTimestamp" not in found["metadata"]
+
     # apply
 
     async def apply(self, key: Key, manifest: Manifest, uid: str, observed: Manifest | None) -> Manifest:
@@ -196,11 +204,13 @@ class Kube:
             return
 
     async def tell(self, namespace: str, event: Manifest) -> None:
-        """Record a Kubernetes Event, unless it is there already."""
+        """Record a Kubernetes Event, unless it is there already. Where none may be recorded, the log says so."""
         try:
             await self._write("create", TRANSITION, namespace, "", event)
-        except Conflict:
+        except AlreadyExists:
             return
+        except Refused as error:
+            _log.warning("%s: an Event was refused: %s", namespace, error)
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered about a resource that is gone."""
@@ -266,8 +276,8 @@ def _outcome(error: ApiError) -> str:
     """One word for what became of a write."""
     if error.status == 429:
         return "throttled"
-    names = {NoAnswer: "no_answer", Conflict: "conflict", NotFound: "gone", Refused: "refused"}
-    return names.get(type(error), "failed")
+    words = {NoAnswer: "no_answer", Conflict: "conflict", NotFound: "gone", Refused: "refused"}
+    return next((word for kind, word in words.items() if isinstance(error, kind)), "failed")
 
 
 def _version(manifest: Manifest) -> int:

@@ -106,12 +106,6 @@ def failure(pod: Manifest) -> dict[str, Any] | None:
     return None
 
 
-def last_words(pod: Manifest) -> str:
-    """What a container that ended well said of it; nothing if none did."""
-    ends = [status.get("state", {}).get("terminated") or {} for status in _statuses(pod)]
-    return next((str(end["message"]) for end in ends if end.get("exitCode") == 0 and end.get("message")), "")
-
-
 def last_end(pod: Manifest) -> dict[str, Any] | None:
     """How a container ended the last time, whether or not it runs again: exitCode, reason, message. None if well."""
     for status in _statuses(pod):

@@ -89,6 +89,8 @@ class Reconciler:
         wanted = desired(resource, observed, self._settings)
         cause, retry = causes.refusal(resource), None
         if cause is None:
+            if await self._is_gone(resource, observed, wanted):
+                return None
             body = await self._prepare(body, resource, observed, wanted)
             observed, cause = await self._apply(resource, observed, wanted)
             retry = AFTER_REFUSAL if cause is not None else None
@@ -105,6 +107,12 @@ class Reconciler:
             self._next_look(observed, wanted),
         )
         return min((look for look in looks if look is not None), default=None)
+
+    async def _is_gone(self, resource: OmegaVLMDeployment, observed: Observed, wanted: Desired) -> bool:
+        """Whether children are missing because the resource is gone, which a watch may tell us later than of theirs."""
+        if all(observed.child(ref_of(one)) for one in wanted.manifests):
+            return False
+        return not await self._kube.is_there(_key(resource), resource.metadata.uid)
 
     async def _prepare(
         self, body: Manifest, resource: OmegaVLMDeployment, observed: Observed, wanted: Desired
@@ -204,14 +212,17 @@ class Reconciler:
         return (self._now() - created).total_seconds()
 
     async def _write(self, body: Manifest, new: dict[str, Any]) -> Manifest:
-        """Write the status if it changed, and tell what a person would want to know. Returns the resource with it."""
+        """Write the status if it changed, and tell what a person would want to know. Returns the resource with it.
+
+        The status comes last: who is cut off before it tells again, and an Event that is told again is told once.
+        """
         before = _status(body)
         if new == before:
             return body
         head = body["metadata"]
         key = Key(head["namespace"], head["name"])
-        await self._kube.write_status(key, head["uid"], new)
         for transition in conditions.transitions(before, new):
+            await self._kube.tell(key.namespace, event(key, head["uid"], transition, self._settings, self._now()))
             _log.info(
                 "%s/%s: %s is %s, %s: %s",
                 *key,
@@ -220,7 +231,7 @@ class Reconciler:
                 transition.reason,
                 transition.message,
             )
-            await self._kube.tell(key.namespace, event(key, head["uid"], transition, self._settings, self._now()))
+        await self._kube.write_status(key, head["uid"], new)
         return body | {"status": new}
 
 

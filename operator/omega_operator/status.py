@@ -4,7 +4,6 @@ kstatus reads it so: Stalled True is failed, Reconciling True is in progress, Re
 observedGeneration is current.
 """
 
-import re
 from datetime import datetime
 from typing import Any
 
@@ -23,8 +22,6 @@ from omega_schema.resource import OmegaVLMDeployment
 from omega_schema.source import HubSource, parse_source
 
 _UNASKED = PodConfig(reached=False)
-
-_COMMIT = re.compile(r"\bcommit ([0-9a-f]{40})\b")
 
 SUMMARY = 120
 """Longest summary, in characters: it is a column of kubectl get."""
@@ -226,7 +223,7 @@ def _config_applied(state: _State) -> Judgement:
 def _model_cached(state: _State, source: HubSource, cause: Cause | None) -> Judgement:
     what, progress = f"{source.repo}@{source.revision}", state.observed.download
     if model_cache.is_done(state.observed.child(names.download(state.name, source))):
-        return Judgement("ModelCached", "True", "Cached", f"{what} is in the volume{_commit(state, source)}")
+        return Judgement("ModelCached", "True", "Cached", f"{what} is in the volume")
     if cause is not None and cause.reason == "DownloadFailed":
         return Judgement("ModelCached", "False", "DownloadFailed", f"{what} cannot be downloaded, see Stalled")
     if progress is None:
@@ -235,13 +232,6 @@ def _model_cached(state: _State, source: HubSource, cause: Cause | None) -> Judg
         why = progress.trouble or "the hub does not answer"
         return Judgement("ModelCached", "False", "NoProgress", f"{what}: {progress.words}: {why}; it is tried again")
     return Judgement("ModelCached", "False", "Downloading", f"{what}: {progress.words}")
-
-
-def _commit(state: _State, source: HubSource) -> str:
-    """What the revision meant when it was downloaded, as long as the download's pod is there to tell."""
-    job = names.download(state.name, source).name
-    said = (pod.last_words(one) for one in state.observed.download_pods if pod.job_of(one) == job)
-    return next((f", as commit {found[1]}" for words in said if (found := _COMMIT.search(words))), "")
 
 
 def _summary(ready: Judgement) -> str:

@@ -35,15 +35,10 @@ def fail(reason: str, code: int = 2) -> int:
     """Say why this process ends, to people and to Kubernetes."""
     line = f"omega-server: {reason}"
     print(line, file=sys.stderr, flush=True)
-    _leave(line)
-    return code
-
-
-def _leave(line: str) -> None:
-    """Say to Kubernetes how this process ended."""
     # Outside Kubernetes there is no such file, and creating one in /dev would be wrong.
     if TERMINATION_LOG.is_file():
         TERMINATION_LOG.write_text(line)
+    return code
 
 
 def _serve(arguments: Sequence[str]) -> int:
@@ -70,11 +65,9 @@ def _download(arguments: Sequence[str]) -> int:
     from omega_server.download.errors import DownloadError  # noqa: PLC0415
 
     try:
-        done = download(arguments)
+        print(download(arguments))
     except DownloadError as error:
         return fail(str(error), error.code)
-    print(done)
-    _leave(done)
     return 0
 
 

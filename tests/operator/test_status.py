@@ -162,7 +162,10 @@ def test_what_is_news(kind: str, before: tuple[str, str] | None, after: tuple[st
     """What is good or bad is told, what is on its way is not."""
 
     def holds(state: tuple[str, str] | None) -> Json:
-        return {"conditions": [{"type": kind, "status": state[0], "reason": state[1], "message": ""}]} if state else {}
+        if state is None:
+            return {}
+        began = {"lastTransitionTime": "2026-01-01T00:00:00Z"}
+        return {"conditions": [{"type": kind, "status": state[0], "reason": state[1], "message": ""} | began]}
 
     assert bool(conditions.transitions(holds(before), holds(after))) is is_told
 

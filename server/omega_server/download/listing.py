@@ -59,13 +59,13 @@ class Listing:
 
     @classmethod
     def read(cls, place: Path, repo: str, revision: str) -> "Listing | None":
-        """What was kept of this revision; None if nothing was, or a machine crashed while it was written."""
-        try:
-            kept = json.loads(place.read_text())
-            found = cls(**kept | {"files": tuple(HubFile(**file) for file in kept["files"])})
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        """What was kept of this revision; None if nothing was."""
+        if not place.is_file():
             return None
-        return found if (found.repo, found.revision) == (repo, revision) else None
+        kept = json.loads(place.read_text())
+        if (kept["repo"], kept["revision"]) != (repo, revision):
+            return None
+        return cls(repo, revision, kept["commit"], tuple(HubFile(**file) for file in kept["files"]))
 
 
 def ask(repo: str, revision: str, patience: Patience) -> Listing:
