@@ -1,6 +1,7 @@
 """A request's body on its way in, bounded in bytes and in the time that a client lets us wait for them."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.types import Message, Receive, Scope
@@ -21,6 +22,8 @@ PIECE = 32 * 1024
 """Bytes from which a piece waits for its turn."""
 LARGE = 256 * 1024
 """Bytes from which JSON is parsed in a thread."""
+# Several threads would take the interpreter's lock from each other, and each of them from the event loop.
+_READER = ThreadPoolExecutor(1, "json")
 
 
 async def parsed(splitter: Splitter) -> Any:
@@ -31,7 +34,9 @@ async def parsed(splitter: Splitter) -> Any:
     """
     body, kept = splitter.finish(), splitter.kept
     if kept or len(body) > LARGE:
-        return await asyncio.to_thread(lambda: put_back(strict_json.parse(body), kept))
+        return await asyncio.get_running_loop().run_in_executor(
+            _READER, lambda: put_back(strict_json.parse(body), kept)
+        )
     return strict_json.parse(body)
 
 

@@ -6,6 +6,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 
 import uvicorn
@@ -22,6 +23,8 @@ from omega_server.websocket import BoundedSocket
 
 logger = logging.getLogger(__name__)
 
+SWITCH = 0.001
+"""Seconds after which a thread that computes gives way to the event loop; Python's own is five times as long."""
 LINGER = 1.0
 """Seconds for which a stopping server at least goes on to say so, while the cluster takes it off its lists."""
 
@@ -54,6 +57,7 @@ def run(settings: Settings) -> None:
         CannotServe: the server did not come up.
     """
     logs.set_up(Lines(settings.log_format))
+    sys.setswitchinterval(SWITCH)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings))
 

@@ -137,7 +137,10 @@ def _text(value: str, kept: Mapping[str, Sequence[bytes]]) -> str:
 
 
 def _plain(piece: bytes) -> bytes:
-    return _letters(piece).encode("utf-8", "surrogatepass")  # what is no letter is no address either
+    if rb"\\" not in piece:  # so that each backslash begins an escape sequence; most often all of them are slashes
+        piece = piece.replace(rb"\/", b"/")
+    # What is no letter is no address either.
+    return _letters(piece).encode("utf-8", "surrogatepass") if b"\\" in piece else piece
 
 
 def _letters(piece: bytes) -> str:
