@@ -273,7 +273,7 @@ async def test_odd_addresses(canaries: Canaries, outside: list[str], address: st
     if address.isprintable():  # a server cannot send the others
         first = str(URL(f"http://{OUTSIDE}:{canaries.port}/").with_query(to=address))
         if address.startswith(("http:127", "http:/1", "http:///", "http:\\\\")):
-            assert (await fetch(first, a_picture(IMAGES), bare=False)).data == b"picture"
+            assert (await fetch(first, a_picture(IMAGES), bare=False)).pieces == [b"picture"]
             assert len(outside) == 2
         else:
             assert await through_a_redirect(canaries, address) == FAILED
@@ -297,7 +297,7 @@ async def test_rebinding(canaries: Canaries, names: Names, outside: list[str], i
     """A name that is public when it is checked and private afterwards is connected to where it was public, or not at all."""
     names.answers["rebind.test"] = [[OUTSIDE], [inside], [OUTSIDE], [inside]]
     address = f"http://rebind.test:{canaries.port}/a.png"
-    assert (await fetch(address, a_picture(IMAGES), bare=False)).data == b"picture"
+    assert (await fetch(address, a_picture(IMAGES), bare=False)).pieces == [b"picture"]
     assert names.asked == ["rebind.test"]
     assert await refusal(address) == FAILED
     # A site that redirects to its own name is asked for again, and so is its name.
