@@ -103,7 +103,7 @@ class Rollout:
             return self._drain() or self._without_a_way(before)
         return before
 
-    @property
+    @cached_property
     def makes_room(self) -> bool:
         """Whether a new pod that finds no room will have that of an older one."""
         if any(pod.is_placed(one) and self._is_leaving(one) for one in self.observed.pods):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from rollouts.simulation import Simulation, failures
+from rollouts.judge import failures
+from rollouts.simulation import Simulation
 from rollouts.states import state
 
 STATES, BLOCK = 500, 50
@@ -15,7 +16,7 @@ def test_no_rollout_is_stuck(first: int) -> None:
     for number in range(first, first + BLOCK):
         one = Simulation(state(number))
         one.run()
-        if wrong := failures(one):
+        if wrong := failures(one.ending()):
             found[number] = wrong
     assert found == {}
 

@@ -22,6 +22,7 @@ from omega_operator.rollout import PATIENCE
 from omega_operator.room import Room
 from omega_operator.settings import Settings
 from omega_schema.resource import OmegaVLMDeployment
+from rollouts.judge import Ending
 from rollouts.states import GPU, HOSTNAME, POOL, Json, State, spec
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -105,7 +106,7 @@ class Simulation:
         self.shape, self.generation = self.state.after, self.generation + 1
         self.resource = self._resource()
         self.has_changed, self.fewest = True, self.serving_before
-        self.could_keep_one = self._could_keep_one()
+        self.could_keep_one = self.can_keep_one()
         self._touch()
         if self.state.rival:
             self.timers["rival"] = self.now + self.dice.uniform(0, 40)
@@ -116,17 +117,43 @@ class Simulation:
         """The conditions that were written last."""
         return {one["type"]: one for one in self.written["conditions"]}
 
+    def ending(self) -> Ending:
+        """How it ended, for who judges it."""
+        return Ending(
+            state=self.state,
+            conditions=self.condition,
+            new=self.new_ready(),
+            old=self._serving() - self.new_ready(),
+            before=self.serving_before,
+            fewest=self.fewest,
+            possible=self.possible([]),
+            could_keep_one=self.could_keep_one,
+            undeclared=tuple(self.undeclared),
+        )
+
     def new_ready(self) -> int:
         """New pods that serve."""
         return sum(pod.is_ready(one) and self._digest(one) == self._newest() for one in self.pods)
 
-    def old_ready(self) -> int:
-        """Old pods that serve."""
-        return self._serving() - self.new_ready()
+    def possible(self, ours: list[Json]) -> int:
+        """How many new pods the cluster could run beside these of ours, up to the wanted number."""
+        template = desired(self._of(self.state.after), Observed(), SETTINGS).way.template
+        held = [*ours, *(one for one in [*self.others, *self.rivals] if pod.is_placed(one))]
+        found = 0
+        for node in self.nodes:
+            while found < self.state.replicas and _fits(node, template, held) and self._has_quota(template, held):
+                held.append(json.loads(json.dumps(template)))
+                held[-1]["spec"]["nodeName"] = node["metadata"]["name"]
+                held[-1]["metadata"]["namespace"] = "vision"
+                found += 1
+        return found
 
-    def could_serve(self) -> int:
-        """How many new pods the cluster could run if no old one were there."""
-        return self._most(self.shape, [])
+    def can_keep_one(self) -> bool:
+        """Whether some single old pod, not the last one, leaves room for a new one when it goes, or there is room already."""
+        ready = [one for one in self.pods if pod.is_ready(one)]
+        if len(ready) < 2:
+            return self.possible(self.pods) > 0
+        return any(self.possible([one for one in self.pods if one is not gone]) for gone in ready)
 
     # the operator
 
@@ -442,26 +469,6 @@ class Simulation:
         if self.has_changed:
             self.fewest = min(self.fewest, self._serving())
 
-    def _could_keep_one(self) -> bool:
-        """Whether some single old pod, not the last one, leaves room for a new one when it goes, or there is room already."""
-        ready = [one for one in self.pods if pod.is_ready(one)]
-        if len(ready) < 2:
-            return self._most(self.shape, self.pods) > 0
-        return any(self._most(self.shape, [one for one in self.pods if one is not gone]) for gone in ready)
-
-    def _most(self, shape: Any, ours: list[Json]) -> int:
-        """How many pods of a shape find a node beside these, up to the wanted number."""
-        template = desired(self._of(shape), Observed(), SETTINGS).way.template
-        held = [*ours, *(one for one in [*self.others, *self.rivals] if pod.is_placed(one))]
-        found = 0
-        for node in self.nodes:
-            while found < self.state.replicas and _fits(node, template, held) and self._has_quota(template, held):
-                held.append(json.loads(json.dumps(template)))
-                held[-1]["spec"]["nodeName"] = node["metadata"]["name"]
-                held[-1]["metadata"]["namespace"] = "vision"
-                found += 1
-        return found
-
     def _has_quota(self, template: Json, held: list[Json]) -> bool:
         mine = sum(_gpus(one) for one in held if one["metadata"].get("namespace") == "vision")
         return self.state.quota is None or mine + _gpus(template) <= self.state.quota
@@ -535,30 +542,3 @@ def _is_ours(one: Json) -> bool:
 
 def _is_apart(one: Json) -> bool:
     return "podAntiAffinity" in one["spec"].get("affinity", {})
-
-
-def failures(one: Simulation) -> list[str]:
-    """What is wrong with how a simulated rollout ended; nothing if all is well."""
-    found = [f"downtime that nobody was told of: {moment}" for moment in one.undeclared]
-    stalled, possible = one.condition["Stalled"], one.could_serve()
-    went_on = one.new_ready() == min(one.state.replicas, possible) and one.old_ready() == 0
-    stayed = one.old_ready() + one.new_ready() >= min(one.serving_before, one.state.replicas)
-    is_done = one.new_ready() == one.state.replicas and one.old_ready() == 0
-    if is_done != (one.condition["Ready"]["status"] == "True"):
-        found.append(f"Ready is {one.condition['Ready']} though done is {is_done}")
-    if not is_done and stalled["status"] != "True":
-        found.append(f"it ended without a word: {one.condition['Ready']}")
-    if one.state.strategy == "Auto" and not (went_on or (stayed and possible < one.state.replicas)):
-        found.append(f"{one.new_ready()} new, {one.old_ready()} old of {one.state.replicas} serve; {possible} could")
-    if one.state.strategy == "DrainFirst" and possible and not went_on:
-        found.append(f"{one.new_ready()} new, {one.old_ready()} old serve; {possible} could")
-    if one.state.strategy == "Surge" and one.fewest < min(one.serving_before, one.state.replicas):
-        found.append(f"a surge left {one.fewest} pods")
-    if (
-        one.could_keep_one
-        and not one.state.rival
-        and one.state.strategy == "Auto"
-        and one.fewest < min(1, one.serving_before)
-    ):
-        found.append("no pod served, though the cluster had room for one all the time")
-    return found

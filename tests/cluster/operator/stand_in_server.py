@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -43,5 +44,11 @@ class Handler(BaseHTTPRequestHandler):
         """Probes are no news."""
 
 
-signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+def stop(*_: object) -> None:
+    """End, after as long as the test says."""
+    time.sleep(float(os.environ.get("STAY_SECONDS", "0")))
+    os._exit(0)
+
+
+signal.signal(signal.SIGTERM, stop)
 ThreadingHTTPServer(("", 8000), Handler).serve_forever()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from omega_operator.kinds import DEPLOYMENT, RESOURCE
+from omega_operator.kinds import DEPLOYMENT, QUOTA, RESOURCE
+
+SMALL = {"requests": {"cpu": "10m", "memory": "32Mi"}}
+"""Requests of a pod that does nothing."""
 
 
 async def test_room_for_a_surge(world: Any, stand_in: str) -> None:
@@ -17,22 +20,57 @@ async def test_room_for_a_surge(world: Any, stand_in: str) -> None:
 
 
 async def test_no_room_for_a_surge(world: Any, stand_in: str) -> None:
-    """With all GPUs taken the old pod goes first, and is not reported as a failure meanwhile."""
-    await world.serve(stand_in, gpu={"count": 8})
+    """With all GPUs taken the old pod goes first, which is no failure; the new one starts when the old process has ended."""
+    slow = [{"name": "STAY_SECONDS", "value": "4"}]
+    await world.serve(stand_in, gpu={"count": 8}, pod={"env": slow, "resources": SMALL})
     await world.until_condition("Ready", "True", "Ready", seconds=60)
-    await _replace(world)
+    said = await _replace(world)
+    assert "Downtime" in said
     update = (await world.get(DEPLOYMENT, "vl"))["spec"]["strategy"]["rollingUpdate"]
     assert update == {"maxSurge": 0, "maxUnavailable": 1}
 
 
-async def _replace(world: Any) -> None:
+async def test_a_quota_without_room_for_a_surge(world: Any, stand_in: str) -> None:
+    """With the quota used up the old pod goes first, and the new one comes as soon as the quota has room."""
+    hard = {"spec": {"hard": {"requests.nvidia.com/gpu": "1"}}}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}} | hard
+    await world.api.request("POST", QUOTA.path(world.namespace), body=quota)
+    slow = [{"name": "STAY_SECONDS", "value": "4"}]
+    await world.serve(stand_in, gpu={"count": 1}, pod={"env": slow, "resources": SMALL})
+    await world.until_condition("Ready", "True", "Ready", seconds=60)
+    assert "Downtime" in await _replace(world)
+
+
+async def test_nothing_stops_for_nothing(world: Any, stand_in: str) -> None:
+    """Where no new pod could start, the old one serves on, and the reason is told."""
+    await world.serve(stand_in, gpu={"count": 8})
+    await world.until_condition("Ready", "True", "Ready", seconds=60)
+    await world.patch(RESOURCE, "vl", {"spec": {"pod": {"nodeSelector": {"no": "node"}}}})
+    await world.until_condition("Stalled", "True", "Unschedulable")
+    assert [pod["metadata"].get("deletionTimestamp") for pod in await world.pods()] == [None, None]
+    assert (await world.get(RESOURCE, "vl"))["status"]["readyReplicas"] == 1
+
+
+async def _replace(world: Any) -> set[str]:
+    """Change the template and wait until its pod serves; the reasons that Ready gave meanwhile."""
     (old,) = await world.pods()
     await world.patch(RESOURCE, "vl", {"spec": {"model": {"name": "another"}}})
+    said = set()
 
     async def is_replaced() -> bool:
-        pods = [pod["metadata"]["uid"] for pod in await world.pods()]
+        pods = await world.pods()
         conditions = await world.conditions()
+        said.add(conditions["Ready"]["reason"])
         assert conditions["Stalled"]["status"] == "False", conditions["Stalled"]
-        return len(pods) == 1 and pods != [old["metadata"]["uid"]] and conditions["Ready"]["status"] == "True"
+        new = [pod for pod in pods if pod["metadata"]["uid"] != old["metadata"]["uid"]]
+        if conditions["Ready"]["reason"] == "Downtime":
+            both = [pod for pod in pods if _runs(pod)]
+            assert len(both) <= 1, "the new process began before the old one had ended"
+        return len(pods) == len(new) == 1 and conditions["Ready"]["status"] == "True"
 
     await world.until(is_replaced, 90)
+    return said
+
+
+def _runs(pod: Any) -> bool:
+    return any("running" in one.get("state", {}) for one in pod["status"].get("containerStatuses", ()))
