@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 
@@ -23,6 +24,8 @@ from omega_operator.queue import KeyQueue
 from omega_operator.reconcile import Reconciler, utc_now
 from omega_operator.settings import Settings, SettingsError
 from omega_operator.worker import WORKERS, work
+
+_log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> None:
@@ -61,15 +64,33 @@ async def run(settings: Settings) -> None:
             *(work(queue, reconciler, election, metrics) for _ in range(WORKERS)),
         ]
         tasks = [group.create_task(one) for one in background]
-        await kopf.operator(
-            registry=registry,
-            standalone=True,
-            clusterwide=not settings.watch_namespaces,
-            namespaces=settings.watch_namespaces,
-            ready_flag=started,
-        )
+        await _watch(registry, settings, started)
         for task in tasks:
             task.cancel()
+
+
+async def _watch(registry: kopf.OperatorRegistry, settings: Settings, started: asyncio.Event) -> None:
+    """Run kopf until a signal stops it.
+
+    A watch that asks for a kind whose definition has just gone ends kopf. It begins again, with the kinds that are left;
+    what is remembered of the others stays, and the audit finds what happened in between.
+    """
+    while True:
+        try:
+            await kopf.operator(
+                registry=registry,
+                standalone=True,
+                clusterwide=not settings.watch_namespaces,
+                namespaces=settings.watch_namespaces,
+                ready_flag=started,
+            )
+        except Exception as error:
+            if not (isinstance(error.__cause__, aiohttp.ClientResponseError) and error.__cause__.status == 404):
+                raise
+            _log.warning("a kind that was watched is no more: all watches begin again")
+            await asyncio.sleep(1)
+        else:
+            return
 
 
 def main() -> int:

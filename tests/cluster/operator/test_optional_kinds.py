@@ -48,7 +48,10 @@ class Definitions:
 
 @pytest.fixture
 def definitions(tool: Callable[..., str], kubectl: Callable[..., str]) -> Iterator[Definitions]:
-    """None at first, none at the end; one test at a time, because they are the whole cluster's."""
+    """None at first, none at the end; one test at a time, because they are the whole cluster's.
+
+    With time to spare: the API server takes up to a minute to let go of a definition.
+    """
     directory = Path(tool("definitions"))
     with (directory.parent / "in-use").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -65,16 +68,16 @@ async def test_kinds_that_come_and_go(world: Any, operator: Any, definitions: De
     gateway = {"parentRefs": [{"name": "public"}], "endpointPicker": {"name": "picker"}}
     await world.create(monitoring={"podMonitor": True}, gateway=gateway, auth=keys)
     await world.create("auto", replicas=None, autoscaling={"maxReplicas": 4}, auth=keys)
-    ready = await world.until_condition("Ready", "True", "ScaledToZero")
+    ready = await world.until_condition("Ready", "True", "ScaledToZero", seconds=120)
     assert "install the Prometheus operator" in ready["message"]
     assert "install the Gateway API;" in ready["message"]
     assert await optional(world) == set()
     assert (AUTOSCALER, "auto") in await world.children()
 
     definitions.add()
-    await world.until(lambda: has(world, KEDA | OTHERS), 60)
+    await world.until(lambda: has(world, KEDA | OTHERS), 180)
     assert (AUTOSCALER, "auto") not in await world.children()
-    ready = await world.until_condition("Ready", "True", "ScaledToZero")
+    ready = await world.until_condition("Ready", "True", "ScaledToZero", seconds=120)
     assert "install" not in ready["message"]
     (rule,) = (await world.get(HTTP_ROUTE, "vl"))["spec"]["rules"]
     assert rule["backendRefs"][0]["kind"] == "InferencePool"
@@ -88,33 +91,33 @@ async def test_kinds_that_come_and_go(world: Any, operator: Any, definitions: De
         before = (await world.get(kind, name))["spec"]
         other = 7 if path.endswith(("Count", "number")) else "/other"
         await world.patch(kind, name, [{"op": "replace", "path": path, "value": other}], "json")
-        await world.until(lambda: is_like(world, kind, name, before), 5)  # noqa: B023
+        await world.until(lambda: is_like(world, kind, name, before), 60)  # noqa: B023
 
     quiet = await versions(world)
     operator.stop()
     operator.start()
     await world.patch(RESOURCE, "vl", {"spec": {"service": {"port": 81}}})  # something to have looked for
-    await world.until(lambda: serves(world, 81), 10)
+    await world.until(lambda: serves(world, 81), 60)
     assert await versions(world) == quiet
 
     definitions.remove("keda")
-    await world.until(lambda: has(world, {(AUTOSCALER, "auto")}), 60)
+    await world.until(lambda: has(world, {(AUTOSCALER, "auto")}), 180)
     assert await optional(world) == OTHERS
     await world.patch(RESOURCE, "vl", {"spec": {"gateway": None, "monitoring": None}})
-    await world.until(lambda: is_without(world), 10)
+    await world.until(lambda: is_without(world), 60)
     definitions.remove()
     definitions.add("keda")
-    await world.until(lambda: has(world, KEDA), 60)
+    await world.until(lambda: has(world, KEDA), 180)
 
 
 async def test_an_inference_pool_that_is_not_there(world: Any, definitions: Definitions) -> None:
     """A route leads to the Service while the cluster knows no pools, and says what to install."""
     definitions.add("gateway")
     await world.create(gateway={"parentRefs": [{"name": "public"}], "endpointPicker": {"name": "picker"}})
-    await world.until(lambda: has(world, {(HTTP_ROUTE, "vl")}), 60)
+    await world.until(lambda: has(world, {(HTTP_ROUTE, "vl")}), 180)
     (rule,) = (await world.get(HTTP_ROUTE, "vl"))["spec"]["rules"]
     assert (rule["backendRefs"][0]["kind"], rule["backendRefs"][0]["port"]) == ("Service", 80)
-    ready = await world.until_condition("Ready", "True", "ScaledToZero")
+    ready = await world.until_condition("Ready", "True", "ScaledToZero", seconds=120)
     assert "no InferencePool" in ready["message"]
     assert "no HTTPRoute" not in ready["message"]
 

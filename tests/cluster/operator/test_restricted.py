@@ -32,7 +32,7 @@ def templates() -> Iterator[Any]:
 
 
 @pytest.mark.usefixtures("restricted")
-@pytest.mark.parametrize("template", templates())
+@pytest.mark.parametrize("template", list(templates()))
 async def test_every_reviewed_pod(api: Any, namespace: str, template: Manifest) -> None:
     """Admission takes the pod; one with more rights it refuses."""
     spec = {field: value for field, value in template["spec"].items() if field not in STRANGE}
