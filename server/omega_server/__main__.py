@@ -42,15 +42,15 @@ def fail(reason: str, code: int = 2) -> int:
 
 
 def _serve(arguments: Sequence[str]) -> int:
-    from omega_server import settings  # noqa: PLC0415 - the processes that are forked read this file again, and need none of it
+    from omega_server import forks  # noqa: PLC0415 - the processes that are forked read this file again, and need none of it
+
+    forks.begin()  # it takes seconds, in which this process prepares itself and begins to listen
+    from omega_server import settings  # noqa: PLC0415
 
     try:
         chosen = settings.read(arguments)
     except settings.SettingsError as error:
         return fail(str(error))
-    from omega_server import forks  # noqa: PLC0415
-
-    forks.begin()  # it takes seconds, in which this process prepares itself and begins to listen
     from omega_server.process import CannotServe, run  # noqa: PLC0415
 
     try:

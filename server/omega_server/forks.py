@@ -41,9 +41,14 @@ _LOCK = threading.Lock()
 
 @atexit.register
 def _end_all() -> None:
-    """End what is left. multiprocessing would wait for it after a SIGTERM, which these processes do not hear."""
+    """End what is left. multiprocessing would wait for it after a SIGTERM, which these processes do not hear; and the fork
+    server, which would notice by itself, may have seconds of imports before it.
+    """
     for process in multiprocessing.active_children():
         process.kill()
+    pid = _fork_server()
+    if pid is not None and _state(pid) is not None:
+        os.kill(pid, signal.SIGKILL)
 
 
 def begin() -> None:
