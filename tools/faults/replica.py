@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Longest time for a start, in seconds."""
 
 PROBE_PERIOD, PROBE_FAILURES = 10.0, 3
