@@ -73,7 +73,7 @@ async def tell(world: Any, stand_in: str, tmp_path: Path) -> AsyncIterator[Tell]
         "POST", API_SERVICE.path(), body={"kind": "APIService", "metadata": {"name": NAME}, "spec": spec}
     )
     try:
-        await world.until(lambda: is_available(world), 60)
+        await world.until(lambda: is_available(world), 120)
         address = (await world.get(POD, "metrics"))["status"]["podIP"]
         yield lambda numbers: asyncio.to_thread(put, f"https://{address}:6443/set", numbers)
     finally:
@@ -88,17 +88,17 @@ async def test_full_clusters_and_lost_figures(world: Any, stand_in: str, tell: T
         autoscaling={"scaler": "HPA", "minReplicas": 2, "maxReplicas": 9, "requestsPerEngine": 16},
         pod={"affinity": ALONE, "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}}},
     )
-    await world.until(lambda: running(world), 90)
+    await world.until(lambda: running(world), 180)
     (busy,) = await running(world)
     # 40 for one engine are two and a half times too many; the pod that is pending counts as idle: 20 for each of two.
     await tell({busy: "40"})
-    await world.until(lambda: wants(world, 3), 90)
+    await world.until(lambda: wants(world, 3), 180)
     await stays(world, 3, 35)
     await tell({})
-    await world.until(lambda: is_active(world, "False"), 60)
+    await world.until(lambda: is_active(world, "False"), 120)
     await stays(world, 3, 20)
     await tell({busy: "40"})
-    await world.until(lambda: is_active(world, "True"), 60)
+    await world.until(lambda: is_active(world, "True"), 120)
     await stays(world, 3, 5)
     deployment = await world.get(DEPLOYMENT, "vl")
     assert not owns_replicas(deployment)
