@@ -65,6 +65,7 @@ class Runner:
         attention.use_in(self._language_model)
         if device.type == "cpu":
             fused.use_in(self._language_model)
+            fused.use_in_tower(model.model.visual)
             packed.use_in(model)
             experts.use_in(model)
 

@@ -10,13 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextAttention, Qwen3VLTextRMSNorm
-from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoeTextAttention, Qwen3VLMoeTextRMSNorm
+from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+    Qwen3VLTextAttention,
+    Qwen3VLTextRMSNorm,
+    Qwen3VLVisionPatchEmbed,
+)
+from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import (
+    Qwen3VLMoeTextAttention,
+    Qwen3VLMoeTextRMSNorm,
+    Qwen3VLMoeVisionPatchEmbed,
+)
 
 from omega_server.model import packed
 
 _ATTENTION = (Qwen3VLTextAttention, Qwen3VLMoeTextAttention)
 _NORMS = (Qwen3VLTextRMSNorm, Qwen3VLMoeTextRMSNorm)
+_PATCHES = (Qwen3VLVisionPatchEmbed, Qwen3VLMoeVisionPatchEmbed)
 
 
 class FusedAttention(nn.Module):
@@ -85,6 +94,24 @@ class FusedNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., hidden] to [..., hidden]."""
         return rms_norm(x, x.shape[-1:], None, self.variance_epsilon) * self.weight
+
+
+class FusedPatches(nn.Module):
+    """The first layer of Qwen3-VL's vision tower: its convolution sees each patch whole, and once, so it is one product."""
+
+    def __init__(self, patches: Any) -> None:
+        super().__init__()
+        self.proj = packed.PackedLinear(patches.proj.weight.detach().flatten(1), patches.proj.bias)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[patches, features] to [patches, hidden]."""
+        return self.proj(pixels.view(-1, self.proj.in_features))
+
+
+def use_in_tower(tower: Any) -> None:
+    """Replace what can be replaced in a vision tower."""
+    if type(tower.patch_embed) in _PATCHES and packed.can_pack(tower.patch_embed.proj, tower.patch_embed.proj.weight):
+        tower.patch_embed = FusedPatches(tower.patch_embed)
 
 
 def use_in(language_model: Any) -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from torch import nn
-from transformers import Qwen3VLMoeTextConfig, Qwen3VLTextConfig
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
+from transformers import Qwen3VLMoeTextConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel, Qwen3VLVisionModel
 from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoeTextModel
 
 from omega_server.model import experts, fused, packed
@@ -77,3 +77,21 @@ def test_attention_is_fused_in_all_layers_or_in_none():
     fused.use_in(model)
     assert [layer.self_attn for layer in model.layers] == before
     assert not isinstance(model.rotary_emb.inner, fused.Turns)
+
+
+def test_a_fused_tower_equals_transformers():
+    """Two pictures of different sizes, in all levels that the language model gets."""
+    towers = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        shape = {"hidden_size": 48, "num_heads": 4, "intermediate_size": 64, "out_hidden_size": 64, "depth": 2}
+        config = Qwen3VLVisionConfig(**shape, num_position_embeddings=16, deepstack_visual_indexes=[0])
+        towers.append(Qwen3VLVisionModel(config).eval())
+    fused.use_in_tower(towers[1])
+    assert isinstance(towers[1].patch_embed, fused.FusedPatches)
+    grid = torch.tensor([[1, 4, 6], [1, 2, 2]])
+    pixels = torch.randn(28, 3 * 2 * 16 * 16)
+    with torch.inference_mode():
+        expected, computed = (tower(pixels, grid_thw=grid, return_dict=True) for tower in towers)
+    torch.testing.assert_close(computed.pooler_output, expected.pooler_output, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(computed.deepstack_features, expected.deepstack_features, atol=1e-4, rtol=1e-4)
