@@ -72,25 +72,23 @@ async def run(settings: Settings) -> None:
 async def _watch(registry: kopf.OperatorRegistry, settings: Settings, started: asyncio.Event) -> None:
     """Run kopf until a signal stops it.
 
-    A watch that asks for a kind whose definition has just gone ends kopf. It begins again, with the kinds that are left;
-    what is remembered of the others stays, and the audit finds what happened in between.
+    Raises:
+        SystemExit: a watch asked for a kind whose definition has just gone, which ends kopf and whatever runs beside it.
+            The kubelet starts the operator anew, with the kinds that are left, and it finds what happened in between.
     """
-    while True:
-        try:
-            await kopf.operator(
-                registry=registry,
-                standalone=True,
-                clusterwide=not settings.watch_namespaces,
-                namespaces=settings.watch_namespaces,
-                ready_flag=started,
-            )
-        except Exception as error:
-            if not (isinstance(error.__cause__, aiohttp.ClientResponseError) and error.__cause__.status == 404):
-                raise
-            _log.warning("a kind that was watched is no more: all watches begin again")
-            await asyncio.sleep(1)
-        else:
-            return
+    try:
+        await kopf.operator(
+            registry=registry,
+            standalone=True,
+            clusterwide=not settings.watch_namespaces,
+            namespaces=settings.watch_namespaces,
+            ready_flag=started,
+        )
+    except Exception as error:
+        if not (isinstance(error.__cause__, aiohttp.ClientResponseError) and error.__cause__.status == 404):
+            raise
+        _log.warning("a kind that was watched is no more: the operator has to start anew")
+        raise SystemExit(1) from None
 
 
 def main() -> int:
