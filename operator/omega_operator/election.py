@@ -97,7 +97,7 @@ class Election:
         lease = await self._request("GET")
         if lease is None:
             path = LEASE.path(self._namespace)
-            await self._api.request("POST", path, body=self._lease({}), timeout=MARGIN / 2)
+            await self._api.request("POST", path, body=self._lease({}), timeout=MARGIN)
             return True
         if not self._may_take(lease):
             return False
@@ -108,7 +108,7 @@ class Election:
         """Read or write the Lease; None if there is none."""
         path = LEASE.path(self._namespace, NAME)
         try:
-            return await self._api.request(method, path, body=body, timeout=MARGIN / 2)
+            return await self._api.request(method, path, body=body, timeout=MARGIN)
         except NotFound:
             return None
 

@@ -4,5 +4,5 @@
 
 The operator runs as a process of this machine against a real cluster (KUBECONFIG, else the local one), through a proxy that
 counts its calls and does the harm. Each proof has namespaces of its own, prints what it found, and ends with 1 if the operator
-broke its word. tests/cluster/operator/test_faults.py has a short version of each.
+broke its word.
 """
