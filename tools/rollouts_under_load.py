@@ -140,7 +140,7 @@ def _service() -> Iterator[Service]:
 
 
 def _resource() -> dict[str, Any]:
-    small = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "3Gi"}}
+    small = {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "3Gi"}}
     spec = {
         "replicas": 2,
         "model": {"source": "oci://localhost/omega-demo-model:demo", "maxLength": 2048, "dtype": "float32"},

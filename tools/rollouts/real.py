@@ -25,7 +25,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from cluster import go_tools, gpus
 from cluster.places import PLACES
 from omega_operator import pod
-from omega_operator.api import Api, NotFound
+from omega_operator.api import Api, NoAnswer, NotFound
 from omega_operator.kinds import NODE, POD, QUOTA, RESOURCE, Kind
 from rollouts import operator_process
 from rollouts.judge import Ending
@@ -71,11 +71,13 @@ async def run(numbers: range) -> list[Ending]:
     try:
         with tempfile.TemporaryDirectory() as scratch:
             async with _kwok(run_id, Path(scratch)):
-                await asyncio.gather(*(_furnish(api, place, run_id) for place in places))
-                with operator_process.running([place.name for place in places], "omega-server:none"):
-                    return await asyncio.gather(*(_roll(api, place) for place in places))
+                try:
+                    await asyncio.gather(*(_furnish(api, place, run_id) for place in places))
+                    with operator_process.running([place.name for place in places], "omega-server:none"):
+                        return await asyncio.gather(*(_roll(api, place) for place in places))
+                finally:
+                    await asyncio.gather(*(_clear(api, place) for place in places))
     finally:
-        await asyncio.gather(*(_clear(api, place) for place in places))
         await api.close()
 
 
@@ -260,10 +262,29 @@ def _other(place: Place, index: int, number: int, taken: int) -> Json:
 
 
 async def _clear(api: Api, place: Place) -> None:
-    names = [f"{place.name}-n{index}" for index in range(len(place.state.machines))]
-    for path in (*(NODE.path(name=name) for name in names), NAMESPACE.path(name=place.name)):
-        with contextlib.suppress(NotFound):
+    """First the pods, which only their kubelets can end, then the nodes."""
+    await _gone(api, NAMESPACE.path(name=place.name))
+    for _ in range(60):
+        with contextlib.suppress(NoAnswer):
+            if not await api.list(POD, place.name):
+                break
+        await asyncio.sleep(1)
+    for index in range(len(place.state.machines)):
+        await _gone(api, NODE.path(name=f"{place.name}-n{index}"))
+
+
+async def _gone(api: Api, path: str) -> None:
+    """Nothing of ours stays, also where the API server has much to do."""
+    for _ in range(20):
+        try:
             await api.request("DELETE", path)
+        except NotFound:
+            return
+        except NoAnswer:
+            await asyncio.sleep(3)
+        else:
+            return
+    print(f"left behind, because the API server does not answer: {path}", file=sys.stderr)
 
 
 @contextlib.asynccontextmanager
