@@ -590,8 +590,8 @@ class Condition(Declared):
 class Status(Declared):
     """What was observed. Written by the operator only."""
 
-    observed_generation: Annotated[int, Field(ge=0, le=2**53)] | None = None
-    """The metadata.generation that this status belongs to."""
+    observed_generation: Annotated[int, Field(ge=-1, le=2**53)] | None = None
+    """The metadata.generation that this status belongs to; -1 before the operator has seen the resource."""
 
     replicas: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     """Pods that exist."""
@@ -651,7 +651,8 @@ class OmegaVLMDeployment(Declared):
     kind: Literal["OmegaVLMDeployment"]
     metadata: Metadata
     spec: Spec
-    status: Status | None = None
+    # Without it kstatus (Flux, Helm) would take a resource that no operator has seen yet for one that is ready.
+    status: Status = Status(observed_generation=-1)
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Self:
