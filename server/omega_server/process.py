@@ -14,7 +14,7 @@ import uvloop
 
 from omega_server import logs
 from omega_server.app import create_app
-from omega_server.http_protocol import Doorway
+from omega_server.http_protocol import BoundedHttp, Doorway
 from omega_server.logs import Lines
 from omega_server.model.checkpoint import ModelError
 from omega_server.serving import Serving
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 SWITCH = 0.001
 """Seconds after which a thread that computes gives way to the event loop; Python's own is five times as long."""
-LINGER = 1.0
-"""Seconds for which a stopping server at least goes on to say so, while the cluster takes it off its lists."""
 
 
 class CannotServe(Exception):  # noqa: N818 - what happened
@@ -48,6 +46,15 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to us."""
         yield
+
+    def hang_up(self) -> None:
+        """Close the HTTP connections that nothing is answered on, and each other one after its answer.
+
+        WebSockets end by themselves when their answers have ended.
+        """
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, BoundedHttp):
+                connection.shutdown()
 
 
 def run(settings: Settings) -> None:
@@ -83,7 +90,7 @@ async def _run(settings: Settings) -> None:
     listening = asyncio.create_task(server.serve(sockets=[_listen(settings)]))
     watching = asyncio.create_task(serving.watch())
     try:
-        await _until_told(serving, told, {listening, watching})
+        await _until_told(serving, server, told, {listening, watching})
     finally:
         await serving.stop()
         # An answer that is complete may still be on its way to a slow reader.
@@ -103,7 +110,7 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _until_told(serving: Serving, told: asyncio.Event, always: set[asyncio.Task[None]]) -> None:
+async def _until_told(serving: Serving, server: _Server, told: asyncio.Event, always: set[asyncio.Task[None]]) -> None:
     """Load and serve until told to stop, then drain. `always` are tasks that must not end before."""
     stopping = asyncio.create_task(told.wait())
     starting = asyncio.create_task(serving.start())
@@ -114,7 +121,7 @@ async def _until_told(serving: Serving, told: asyncio.Event, always: set[asyncio
         await asyncio.wait({stopping, *always}, return_when=asyncio.FIRST_COMPLETED)
     starting.cancel()
     broken = [task.exception() for task in always if task.done()]
-    await asyncio.gather(starting, serving.drain(), asyncio.sleep(LINGER), return_exceptions=True)
+    await asyncio.gather(starting, serving.drain(server.hang_up), return_exceptions=True)
     if broken:
         logger.error("a part that runs as long as the server ended", exc_info=broken[0])
         raise CannotServe("the server broke; its log has the reason", 1)

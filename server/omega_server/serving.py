@@ -6,7 +6,7 @@ Nothing here needs torch: what does is in processes of its own, and a liveness p
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ from omega_server.wire.errors import NOT_READY, ApiError
 
 logger = logging.getLogger(__name__)
 
+LAST_CALL = 1.0
+"""Seconds for which a server that has been told to stop still takes requests, while those who send them hear of it."""
 TEXT_ROOM = 16 << 20
 """Bytes of a request body for everything but pictures."""
 PICTURE_ROOM = 64 << 20
@@ -60,7 +62,7 @@ class Serving:
         metrics: of all requests.
         started: seconds since 1970.
         tracing: traces of requests, if the environment names a collector.
-        draining: set when no new requests are taken any more.
+        draining: set when the server has been told to stop.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -75,6 +77,7 @@ class Serving:
         self._prompts: PromptBuilder | None = None
         self._router: Router | None = None
         self.draining = asyncio.Event()
+        self._takes_no_more = False
         self._drain_ends = 0.0
         self._active = 0
         self._idle = asyncio.Event()
@@ -102,13 +105,23 @@ class Serving:
         """Follow configuration, keys and the event loop until cancelled."""
         await asyncio.gather(self.live.watch(), self.keys.watch(), loop_watch.watch(self.metrics.loop_was_late))
 
-    async def drain(self) -> None:
-        """Take no new work, and wait for what is running, `drain_seconds` at most."""
-        self.draining.set()
+    async def drain(self, hang_up: Callable[[], None]) -> None:
+        """Take no new work, and wait for what is running, `drain_seconds` at most.
+
+        Clients that keep their connection cannot know yet. For a moment they are answered, and told to connect anew; then
+        their connections are closed.
+
+        Args:
+            hang_up: closes connections, those that are in use after their answer.
+        """
         self._drain_ends = time.monotonic() + self.settings.drain_seconds
+        self.draining.set()
         logger.info("stopping: %d request(s) are being answered", self._active)
+        await asyncio.sleep(LAST_CALL)
+        self._takes_no_more = True
+        hang_up()
         try:
-            await asyncio.wait_for(self._idle.wait(), self.settings.drain_seconds)
+            await asyncio.wait_for(self._idle.wait(), max(self._drain_ends - time.monotonic(), 0.0))
         except TimeoutError:
             logger.warning("%d request(s) did not end in time", self._active)
 
@@ -129,10 +142,19 @@ class Serving:
 
     @property
     def state(self) -> Literal["loading", "ready", "draining"]:
-        """Whether requests are taken now."""
+        """What balancers are told."""
         if self.draining.is_set():
             return "draining"
-        return "ready" if self._prompts is not None and self._router is not None and self._router.ready else "loading"
+        return "ready" if self._is_up else "loading"
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether a request that comes now is answered: also by a server that stops, of clients that could not know."""
+        return self._is_up and not self._takes_no_more
+
+    @property
+    def _is_up(self) -> bool:
+        return self._prompts is not None and self._router is not None and self._router.ready
 
     @property
     def max_body(self) -> int:
