@@ -94,7 +94,7 @@ async def test_fields_of_others_stay(world: Any) -> None:
     await world.api.request("PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml")
     # Something of ours, so that the operator has certainly looked at the object again since.
     await world.patch(DEPLOYMENT, "vl", {"spec": {"progressDeadlineSeconds": 77}})
-    await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "progressDeadlineSeconds"), 3660), REPAIR_SECONDS)
+    await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "progressDeadlineSeconds"), 7335), REPAIR_SECONDS)
     found = await world.get(DEPLOYMENT, "vl")
     assert found["metadata"]["labels"]["theirs"] == found["metadata"]["annotations"]["theirs"] == "1"
     assert found["spec"]["paused"] is True
@@ -186,7 +186,7 @@ async def test_replicas_belong_to_an_autoscaler(world: Any) -> None:
     path = DEPLOYMENT.path(world.namespace, "vl") + "/scale"
     await world.api.request("PATCH", path, body=scale, content_type="application/merge-patch+json")
     await world.patch(DEPLOYMENT, "vl", {"spec": {"progressDeadlineSeconds": 77}})
-    await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "progressDeadlineSeconds"), 3660), REPAIR_SECONDS)
+    await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "progressDeadlineSeconds"), 7335), REPAIR_SECONDS)
     assert (await world.get(DEPLOYMENT, "vl"))["spec"]["replicas"] == 3
     await world.patch(RESOURCE, "vl", {"spec": {"replicas": 2}})
     await world.until(lambda: _has(world, DEPLOYMENT, "vl", ("spec", "replicas"), 2), 5)
