@@ -18,9 +18,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT / folder) for folder in ("tools", "demo")]
 
+import operator_process  # noqa: E402
 from cluster import go_tools  # noqa: E402
 from cluster.places import PLACES  # noqa: E402
-from rollouts import operator_process  # noqa: E402
 from stages import images  # noqa: E402
 from stages.cluster import Cluster  # noqa: E402
 

@@ -27,9 +27,9 @@ sys.path[0:1] = [str(ROOT / folder) for folder in ("tools", "demo")]
 
 import httpx  # noqa: E402
 
+import operator_process  # noqa: E402
 from cluster import go_tools  # noqa: E402
 from cluster.places import PLACES  # noqa: E402
-from rollouts import operator_process  # noqa: E402
 from stages import images, questions  # noqa: E402
 from stages.cluster import Cluster  # noqa: E402
 

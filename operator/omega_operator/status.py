@@ -95,6 +95,7 @@ class _State:
         self.deployment = observed.child(names.deployment(self.name))
         self.pods = [one for one in observed.pods if not pod.is_terminating(one)]
         self.ready = sum(pod.is_ready(one) for one in self.pods)
+        self.new_ready = sum(pod.is_ready(one) and self.way.is_new(one) for one in self.pods)
         self.wanted = replicas_of(resource, self.deployment)
         self.config = digest(resource)
         self.running = [one for one in self.pods if pod.is_running(one)]
@@ -124,7 +125,7 @@ class _State:
             and seen.get("updatedReplicas", 0) == self.wanted
             and seen.get("replicas", 0) == self.wanted
             and seen.get("availableReplicas", 0) == self.wanted
-            and sum(pod.is_ready(one) and self.way.is_new(one) for one in self.pods) >= self.wanted
+            and self.new_ready >= self.wanted
         )
 
 
@@ -151,22 +152,17 @@ def _progress(state: _State) -> Judgement:
         words = f"the model is being downloaded{far}; its pods start after that{serving}"
         return Judgement("Ready", "False", "Downloading", words)
     older = [one for one in state.observed.pods if not state.way.is_new(one)]
-    if older and state.plan.drains and state.plan.unavailable >= state.wanted > 0 and not _new(state):
+    if older and state.plan.drains and state.plan.unavailable >= state.wanted > 0 and not state.new_ready:
         downtime = f"no pod serves until a new one has loaded{_last_time(older)}, because {_why_drain(state)}"
         requests = f"The older ones have {draining_seconds(state.resource)} s to finish their requests"
         return Judgement("Ready", "False", "Downtime", f"{downtime}. {requests}")
     if older_ready := sum(map(pod.is_ready, older)):
-        said = f"{_new(state)} of {state.wanted} new pods serve, {older_ready} older ones meanwhile"
+        said = f"{state.new_ready} of {state.wanted} new pods serve, {older_ready} older ones meanwhile"
         few = f". {_why_drain(state).capitalize()}, one after another" if state.plan.drains else ""
         return Judgement("Ready", "False", "RollingOut", f"{said}{few}")
     return Judgement(
         "Ready", "False", "Starting", f"{state.ready} of {state.wanted} pods serve, the others are starting"
     )
-
-
-def _new(state: _State) -> int:
-    """New pods that serve."""
-    return sum(pod.is_ready(one) and state.way.is_new(one) for one in state.pods)
 
 
 def _why_drain(state: _State) -> str:

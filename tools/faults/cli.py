@@ -13,10 +13,10 @@ from pathlib import Path
 import faults
 from faults.freeze import freeze
 from faults.kill import kill_everywhere
-from faults.replica import ROOT
 from faults.stage import operated
 from faults.storms import outages, refusals, watches
 from faults.world import Broken
+from operator_process import ROOT
 
 PROOFS = ("kill", "outages", "errors", "watches", "freeze")
 

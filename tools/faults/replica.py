@@ -5,28 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 
-ROOT = Path(__file__).resolve().parents[2]
+from operator_process import environment, free_port, launch
+
 PATIENCE = 180.0
 """Longest time for a start, in seconds."""
 
 PROBE_PERIOD, PROBE_FAILURES = 10.0, 3
 """As in the chart's liveness probe."""
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @dataclass(eq=False)
@@ -44,7 +36,7 @@ class Replica:
     stopped: bool = False
     """Whether it was asked to end."""
 
-    port: int = field(default_factory=_free_port)
+    port: int = field(default_factory=free_port)
 
     @property
     def log(self) -> Path:
@@ -54,24 +46,18 @@ class Replica:
     @property
     def environment(self) -> dict[str, str]:
         """Its settings."""
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.directory),
-            "PYTHONPATH": f"{ROOT / 'crds'}:{ROOT / 'operator'}",
-            "KUBECONFIG": str(self.kubeconfig),
-            "SERVER_IMAGE": "omega-server:none",
-            "WATCH_NAMESPACES": ",".join(self.namespaces),
-            "POD_NAMESPACE": self.home or self.namespaces[0],
-            "POD_NAME": self.name,
-            "PROBE_PORT": str(self.port),
-        }
+        return environment(
+            name=self.name,
+            kubeconfig=self.kubeconfig,
+            namespaces=self.namespaces,
+            port=self.port,
+            home=self.directory,
+            lease=self.home,
+        )
 
     def launch(self) -> None:
         """Start it."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "omega_operator"], env=self.environment, stdout=log, stderr=log
-            )
+        self.process = launch(self.environment, self.log)
         self.starts += 1
         self.stopped = False
 

@@ -19,15 +19,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
-
+import operator_process
 from cluster import go_tools, gpus
 from cluster.places import PLACES
+from faults.world import connect
 from omega_operator import pod
 from omega_operator.api import Api, NoAnswer, NotFound
 from omega_operator.kinds import NODE, POD, QUOTA, RESOURCE, Kind
-from rollouts import operator_process
 from rollouts.judge import Ending
 from rollouts.simulation import Simulation
 from rollouts.states import GPU, HOSTNAME, POOL, Json, Machine, State, spec, state
@@ -65,20 +63,15 @@ async def run(numbers: range) -> list[Ending]:
     run_id = uuid.uuid4().hex[:6]
     # A rival would come at another time than in the simulation, and what is possible would be another thing.
     places = [Place(replace(state(number), rival=0), f"rollouts-{run_id}-{number}") for number in numbers]
-    settings = Configuration()
-    await config.load_kube_config(config_file=str(PLACES.kubeconfig), client_configuration=settings)
-    api = Api(ApiClient(settings))
-    try:
+    async with connect(PLACES.kubeconfig) as api:
         with tempfile.TemporaryDirectory() as scratch:
             async with _kwok(run_id, Path(scratch)):
                 try:
                     await asyncio.gather(*(_furnish(api, place, run_id) for place in places))
-                    with operator_process.running([place.name for place in places], "omega-server:none"):
+                    with operator_process.running([place.name for place in places]):
                         return await asyncio.gather(*(_roll(api, place) for place in places))
                 finally:
                     await asyncio.gather(*(_clear(api, place) for place in places))
-    finally:
-        await api.close()
 
 
 async def _roll(api: Api, place: Place) -> Ending:

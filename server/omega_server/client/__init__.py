@@ -6,5 +6,6 @@ inside. It needs the standard library alone and starts at once.
 __main__  the command line: which command, exit codes
 chat      pictures and a question -> the answer, while it comes
 models    which models a server has
+program   how a command ends: exit code, one line on what went wrong
 server    one server over HTTP, and what it may answer
 """

@@ -12,13 +12,12 @@ says how; 1 is the cluster's or the server's.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from omega_server import __version__
-from omega_server.client import chat
+from omega_server.client import chat, program
 from omega_server.client.server import ClientError
 from omega_server.kubectl import ask, status, top, why
 from omega_server.kubectl.cluster import Cluster
@@ -36,20 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        _run(arguments)
-        sys.stdout.flush()
-    except ClientError as error:
-        print(f"omega: {error}", file=sys.stderr)
-        return error.code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Who reads has seen enough. What is left in the buffer must not complain when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
+    return program.run(_run, argv)
 
 
 def _run(arguments: list[str]) -> None:

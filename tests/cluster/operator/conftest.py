@@ -7,9 +7,7 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+import operator_process
+from faults.world import connect
 from omega_operator.api import Api
 from omega_operator.kinds import CHILDREN, POD, RESOURCE, Kind, Manifest
 
@@ -42,9 +42,7 @@ class Operator:
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
-        command = [sys.executable, "-m", "omega_operator"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        self.process = operator_process.launch(self.environment, self.log)
         for _ in range(300):
             with (
                 contextlib.suppress(OSError),
@@ -98,21 +96,10 @@ def make_operator(
     made: list[Operator] = []
 
     def make(name: str) -> Operator:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "PYTHONPATH": f"{ROOT / 'crds'}:{ROOT / 'operator'}",
-            "KUBECONFIG": str(kubeconfig),
-            "SERVER_IMAGE": "omega-server:none",
-            "WATCH_NAMESPACES": namespace,
-            "POD_NAMESPACE": namespace,
-            "POD_NAME": name,
-            "PROBE_PORT": str(port),
-            "LOG_FORMAT": "text",
-        }
+        port = operator_process.free_port()
+        environment = operator_process.environment(
+            name=name, kubeconfig=kubeconfig, namespaces=[namespace], port=port, home=tmp_path
+        )
         made.append(Operator(environment, tmp_path / f"{name}.log", port))
         return made[-1]
 
@@ -134,35 +121,37 @@ def operator(make_operator: Callable[[str], Operator]) -> Operator:
 
 
 @pytest.fixture(scope="session")
-def stand_in(cluster: Any, tool: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image of the stand-in server, in the local cluster."""
+def build_stand_in(
+    cluster: Any, tool: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], str]:
+    """``build_stand_in(file) -> str``: builds an image that runs a file beside this one into the local cluster."""
     if os.environ.get("KUBECONFIG"):
         pytest.skip("images can be built into the local cluster only; unset KUBECONFIG")
-    code = (Path(__file__).parent / "stand_in_server.py").read_text()
-    dockerfile = tmp_path_factory.mktemp("stand-in") / "Dockerfile"
-    base = "ARG BASE_IMAGE=docker.io/library/python:3.13-slim-trixie\nFROM ${BASE_IMAGE}\n"
-    dockerfile.write_text(base + f"ENTRYPOINT {json.dumps(['python3', '-c', code])}\n")
-    name = "localhost/omega-vlm/stand-in-server:1"
-    tool("build-image", str(dockerfile), name)
-    return name
+
+    def build(file: str) -> str:
+        code = (Path(__file__).parent / file).read_text()
+        dockerfile = tmp_path_factory.mktemp("stand-in") / "Dockerfile"
+        base = "ARG BASE_IMAGE=docker.io/library/python:3.13-slim-trixie\nFROM ${BASE_IMAGE}\n"
+        dockerfile.write_text(base + f"ENTRYPOINT {json.dumps(['python3', '-c', code])}\n")
+        name = f"localhost/omega-vlm/{Path(file).stem.replace('_', '-')}:1"
+        tool("build-image", str(dockerfile), name)
+        return name
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def stand_in(build_stand_in: Callable[[str], str]) -> str:
+    """The image of the stand-in server."""
+    return build_stand_in("stand_in_server.py")
 
 
 @pytest.fixture
 async def api(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
     """The Kubernetes API, as the administrator."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    api = await _connect(kubeconfig)
-    yield api
-    await api.close()
-
-
-async def _connect(kubeconfig: Path) -> Api:
-    from kubernetes.aio import config
-    from kubernetes.aio.client import ApiClient, Configuration
-
-    settings = Configuration()
-    await config.load_kube_config(config_file=str(kubeconfig), client_configuration=settings)
-    return Api(ApiClient(settings))
+    async with connect(kubeconfig) as api:
+        yield api
 
 
 @dataclass(frozen=True)

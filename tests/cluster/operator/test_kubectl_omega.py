@@ -1,8 +1,6 @@
 """kubectl omega in a cluster: it explains what the operator says, and asks servers by their resource's name."""
 
 import asyncio
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,17 +18,9 @@ Plugin = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def stand_in_api(cluster: Any, tool: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+def stand_in_api(build_stand_in: Callable[[str], str]) -> str:
     """The image of a stand-in server that can be asked."""
-    if os.environ.get("KUBECONFIG"):
-        pytest.skip("images can be built into the local cluster only; unset KUBECONFIG")
-    code = (Path(__file__).parent / "stand_in_api.py").read_text()
-    dockerfile = tmp_path_factory.mktemp("stand-in-api") / "Dockerfile"
-    base = "ARG BASE_IMAGE=docker.io/library/python:3.13-slim-trixie\nFROM ${BASE_IMAGE}\n"
-    dockerfile.write_text(base + f"ENTRYPOINT {json.dumps(['python3', '-c', code])}\n")
-    name = "localhost/omega-vlm/stand-in-api:1"
-    tool("build-image", str(dockerfile), name)
-    return name
+    return build_stand_in("stand_in_api.py")
 
 
 @pytest.fixture
