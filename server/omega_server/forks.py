@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from multiprocessing import connection, forkserver, get_context
 from pathlib import Path
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 HANG_SECONDS = 10.0
 """For which a fork server may do nothing though it is waited for."""
+
+END_SECONDS = 2.0
+"""For which a fork server whose pipes are closed may take to end."""
 
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["omega_server.preload"])
@@ -79,13 +83,22 @@ class Forked:
         """
         try:
             with _LOCK, _watched():
-                self._process.start()
+                self._start()
         except EOFError as error:
             raise OSError("the fork server ended") from error
         finally:
             self._theirs.close()  # so that the pipe closes when the process ends
         if self._killed:
             self._process.kill()
+
+    def _start(self) -> None:
+        asked = _fork_server()
+        try:
+            self._process.start()
+        except (EOFError, ConnectionError):
+            if not _ends(asked):
+                raise
+            self._process.start()  # it was ending when it was asked, which nobody could see: now there is another
 
     @property
     def pid(self) -> int | None:
@@ -142,6 +155,14 @@ def _end_fork_server() -> None:
     if pid is not None and _state(pid) is not None:
         logger.error("the fork server does nothing; ending it, and the next one who needs it starts another")
         os.kill(pid, signal.SIGKILL)
+
+
+def _ends(pid: int | None) -> bool:
+    """Whether a fork server whose pipes are closed ends: the system closes them first."""
+    until = time.monotonic() + END_SECONDS
+    while not (ended := _state(pid) in (None, "Z")) and time.monotonic() < until:
+        time.sleep(0.01)
+    return ended
 
 
 def _fork_server() -> int | None:

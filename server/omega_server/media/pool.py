@@ -124,8 +124,9 @@ async def _exchange(process: Process, job: dict[str, Any], pieces: Sequence[byte
     if process.stdin is None or process.stdout is None:
         raise OSError("no pipes")
     process.stdin.write(json.dumps({**job, "length": sum(map(len, pieces))}).encode() + b"\n")
-    process.stdin.writelines(pieces)
-    await process.stdin.drain()
+    for piece in pieces:  # all at once would be put together first, which holds up the event loop when there is much
+        process.stdin.write(piece)
+        await process.stdin.drain()
     answer = json.loads(await process.stdout.readline())
     if "code" in answer:
         raise MediaError(answer["code"], answer["message"])

@@ -65,12 +65,39 @@ print("and again")
 """
 
 
-def test_a_fork_server_that_hangs_is_replaced(tmp_path):
-    """Stopped while a process of its ends, or while one is asked for: somebody notices, and the next one comes from another."""
+KILLED = """
+import os, signal
+from multiprocessing import forkserver
+from omega_server import forks
+
+forks._CONTEXT.set_forkserver_preload([])
+forks.begin()
+for _ in range(30):
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    process = forks.Forked("echo", name="echo")
+    process.start()
+    assert process.pipe.recv() == process.pid
+    process.pipe.send("end")
+    process.join()
+"""
+
+
+def run(code, tmp_path):
+    """What a program says that may have its processes echo."""
     (tmp_path / "echo.py").write_text(ECHO)
     environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    command = [sys.executable, "-c", HANGS]
+    command = [sys.executable, "-c", code]
     ran = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr
-    lines = [line for line in ran.stdout.splitlines() if "fork server" not in line and "Connection" not in line]
+    return ran.stdout.splitlines()
+
+
+def test_a_fork_server_that_ends_when_it_is_asked_is_replaced(tmp_path):
+    """Killed a moment before: the process comes from the next one, and nobody hears of it."""
+    run(KILLED, tmp_path)
+
+
+def test_a_fork_server_that_hangs_is_replaced(tmp_path):
+    """Stopped while a process of its ends, or while one is asked for: somebody notices, and the next one comes from another."""
+    lines = [line for line in run(HANGS, tmp_path) if "fork server" not in line and "Connection" not in line]
     assert lines == ["ended True", "again", "and again"]
