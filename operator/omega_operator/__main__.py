@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 
 import aiohttp
 import kopf
@@ -24,6 +25,9 @@ from omega_operator.queue import KeyQueue
 from omega_operator.reconcile import Reconciler, utc_now
 from omega_operator.settings import Settings, SettingsError
 from omega_operator.worker import WORKERS, work
+
+END_SECONDS = 10.0
+"""For which kopf, and then everything else, may take to end."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,19 +80,33 @@ async def _watch(registry: kopf.OperatorRegistry, settings: Settings, started: a
         SystemExit: a watch asked for a kind whose definition has just gone, which ends kopf and whatever runs beside it.
             The kubelet starts the operator anew, with the kinds that are left, and it finds what happened in between.
     """
+    before = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=registry,
+        standalone=True,
+        clusterwide=not settings.watch_namespaces,
+        namespaces=settings.watch_namespaces,
+        ready_flag=started,
+    )
+    running = asyncio.ensure_future(kopf.run_tasks(tasks, ignored=before))
     try:
-        await kopf.operator(
-            registry=registry,
-            standalone=True,
-            clusterwide=not settings.watch_namespaces,
-            namespaces=settings.watch_namespaces,
-            ready_flag=started,
-        )
-    except Exception as error:
-        if not (isinstance(error.__cause__, aiohttp.ClientResponseError) and error.__cause__.status == 404):
-            raise
-        _log.warning("a kind that was watched is no more: the operator has to start anew")
-        raise SystemExit(1) from None
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([running], timeout=END_SECONDS)
+    finally:
+        running.cancel()
+    if not done:
+        # A watch that begins again while kopf ends waits for credentials that nobody brings any more.
+        _log.warning("kopf does not end: the process ends without it")
+        end = threading.Timer(END_SECONDS, os._exit, (1,))
+        end.daemon = True
+        end.start()
+    error = running.exception() if done else next((task.exception() for task in ended if not task.cancelled()), None)
+    if error is None:
+        return
+    if not (isinstance(error.__cause__, aiohttp.ClientResponseError) and error.__cause__.status == 404):
+        raise error
+    _log.warning("a kind that was watched is no more: the operator has to start anew")
+    raise SystemExit(1)
 
 
 def main() -> int:
