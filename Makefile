@@ -1,6 +1,6 @@
 # The front door. Everything runs in .venv, which tools/environment.sh makes from the pinned requirements.
 .DEFAULT_GOAL := help
-.PHONY: help environment check format generate requirements test test-unit test-cluster serve demo demo-down demo-model \
+.PHONY: help environment check format generate requirements test test-unit test-cluster test-others serve demo demo-down demo-model \
         cluster cluster-down bench bench-gpu kubectl-omega
 
 PYTHON := .venv/bin/python
@@ -38,8 +38,12 @@ test-unit: environment ## Unit tests: no model, no cluster; seconds.
 test-cluster: environment ## Tests against a real Kubernetes (started here, root on Linux).
 	.venv/bin/pytest tests/cluster
 
+test-others: environment ## All other tests: no cluster; minutes.
+	.venv/bin/pytest tests --ignore=tests/cluster
+
+# Both at once, for most of its time each waits. What one says is shown when it has ended.
 test: check ## Everything, as CI runs it.
-	.venv/bin/pytest tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going --assume-old=environment test-others test-cluster
 
 serve: environment ## The server alone, with the demo model on the CPU, at http://127.0.0.1:8000.
 	.venv/bin/omega-server serve --model-path demo/model --device cpu --dtype float32

@@ -33,7 +33,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from cluster import buildah, go_tools  # noqa: E402
+from cluster import buildah, go_tools, host_packages  # noqa: E402
 from cluster.places import PLACES  # noqa: E402
 
 DEFINITION = "omegavlmdeployments.omegavlm.io"
@@ -175,10 +175,7 @@ class _definition:  # noqa: N801 - a context manager
 
 def _docker(home: Path) -> Path:
     """A directory with a `docker`, as the module's docstring says."""
-    if shutil.which("podman") is None:
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-qq"], env=quiet, check=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "podman"], env=quiet, check=True)
+    host_packages.ensure({"podman": "podman"})
     store = f'[storage]\ndriver = "overlay"\ngraphroot = "{home}/images"\nrunroot = "{home}/run"\n'
     (home / "storage.conf").write_text(f'{store}[storage.options]\nadditionalimagestores = ["{buildah.STORE}"]\n')
     # podman would ask for more than this process may give.

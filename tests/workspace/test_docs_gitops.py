@@ -1,8 +1,6 @@
 """The health check that we ship for Argo CD, run by a real Lua over statuses that the operator writes."""
 
 import json
-import os
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster import host_packages
+from cluster.shell import ClusterError
 from omega_operator import causes
 from omega_operator.causes import Cause
 from omega_operator.desired import desired
@@ -30,12 +30,10 @@ Json = dict[str, Any]
 @pytest.fixture(scope="module")
 def lua() -> str:
     """Lua 5.1, the language of Argo CD's checks; on Debian it is installed if it is missing."""
-    if shutil.which("lua5.1") is None:
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            pytest.skip("needs lua5.1: install the package of that name")
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-qq"], env=quiet, check=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "lua5.1"], env=quiet, check=True)
+    try:
+        host_packages.ensure({"lua5.1": "lua5.1"})
+    except ClusterError as error:
+        pytest.skip(str(error))
     return "lua5.1"
 
 

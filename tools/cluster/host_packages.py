@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from cluster.shell import ClusterError, run, say
+from cluster.places import PLACES
+from cluster.shell import ClusterError, locked, run, say
 
 CNI_PLUGINS = Path("/usr/lib/cni")
 
@@ -40,7 +41,13 @@ def ensure(wanted: Mapping[str, str] = PACKAGES) -> None:
     Raises:
         ClusterError: if something is missing and this is not Debian, or not root.
     """
-    packages = missing(wanted)
+    if not missing(wanted):
+        return
+    with locked(PLACES.cache / "packages.lock"):  # apt-get would refuse to wait for another
+        _install(missing(wanted))
+
+
+def _install(packages: list[str]) -> None:
     if not packages:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
