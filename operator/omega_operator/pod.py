@@ -122,11 +122,18 @@ def template_digest(template: Manifest) -> str | None:
     return found
 
 
-def nudged_for(pod: Manifest) -> str | None:
-    """The configuration that it was last nudged to read."""
-    annotations = pod["metadata"].get("annotations") or {}
-    found: str | None = annotations.get(labels.CONFIG)
-    return found
+def nudge(config: str, number: int) -> str:
+    """What the annotation says at the so manieth nudge to read a configuration; each time something else."""
+    return config if number == 1 else f"{config}.{number}"
+
+
+def nudges(pod: Manifest, config: str) -> int:
+    """How often it was nudged to read this configuration."""
+    said: str = (pod["metadata"].get("annotations") or {}).get(labels.CONFIG, "")
+    name, _, number = said.partition(".")
+    if name != config:
+        return 0
+    return int(number) if number.isdecimal() else 1
 
 
 def deletion_cost(pod: Manifest) -> str | None:

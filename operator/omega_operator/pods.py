@@ -16,6 +16,11 @@ from omega_operator.observed import PodConfig
 TIMEOUT = 1.0
 """Longest time for one pod's answer, in seconds."""
 
+NUDGE_AGAIN = (2.0, 4.0, 8.0, 16.0, 32.0)
+"""Seconds after which a pod that is still behind is nudged once more. The kubelet hears of the ConfigMap and of the nudge by
+two watches: if the nudge comes first, it looks too early, and then not for a minute.
+"""
+
 LARGEST_ANSWER = 64 * 1024
 """Longest answer that is read, in bytes."""
 
@@ -46,8 +51,8 @@ class PodConfigs:
         before = self._confirmed.get(key, {})
         said = await asyncio.gather(*(self._ask(one, config, before) for one in running))
         behind = [one for one, answer in zip(running, said, strict=True) if answer.hash != config]
-        await asyncio.gather(*(self._nudge(one, config) for one in behind if pod.nudged_for(one) != config))
         self._remember(key, config, running, behind)
+        await asyncio.gather(*(self._nudge(key, one, config) for one in behind))
         return {pod.name(one): answer for one, answer in zip(running, said, strict=True)}
 
     def next_look(self, key: Key) -> float | None:
@@ -73,9 +78,12 @@ class PodConfigs:
             return PodConfig(hash=config)
         return _config(await answer(self._session, one, "/ready"))
 
-    async def _nudge(self, one: Manifest, config: str) -> None:
+    async def _nudge(self, key: Key, one: Manifest, config: str) -> None:
         """A changed annotation makes the kubelet look at the pod at once, and so at its volumes."""
-        await self._kube.annotate_pod(one, labels.CONFIG, config)
+        waited = self._clock() - self._waits[key][_identity(one)].since
+        due = 1 + sum(waited >= seconds for seconds in NUDGE_AGAIN)
+        if pod.nudges(one, config) < due:
+            await self._kube.annotate_pod(one, labels.CONFIG, pod.nudge(config, due))
 
 
 async def answer(session: aiohttp.ClientSession, one: Manifest, path: str) -> bytes | None:
