@@ -100,7 +100,8 @@ async def _watch(registry: kopf.OperatorRegistry, settings: Settings, started: a
         end = threading.Timer(END_SECONDS, os._exit, (1,))
         end.daemon = True
         end.start()
-    error = running.exception() if done else next((task.exception() for task in ended if not task.cancelled()), None)
+    failures = (task.exception() for task in (done or ended) if not task.cancelled())
+    error = next(filter(None, failures), None)
     if error is None:
         return
     if not (isinstance(error.__cause__, aiohttp.ClientResponseError) and error.__cause__.status == 404):

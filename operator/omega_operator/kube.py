@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -194,10 +194,10 @@ class Kube:
         self._statuses[key] = await self._write("apply", RESOURCE, key.namespace, f"{key.name}/status", manifest)
         self._progress[key] += 1
 
-    async def annotate_pod(self, pod: Manifest, annotation: str, value: str) -> None:
-        """Set one annotation of a pod, if it still exists."""
+    async def annotate_pod(self, pod: Manifest, annotations: Mapping[str, str]) -> None:
+        """Set annotations of a pod, if it still exists."""
         head = pod["metadata"]
-        body = {"metadata": {"uid": head["uid"], "annotations": {annotation: value}}}
+        body = {"metadata": {"uid": head["uid"], "annotations": dict(annotations)}}
         try:
             await self._write("patch", POD, head["namespace"], head["name"], body)
         except NotFound:

@@ -17,6 +17,9 @@ OURS = f"{MANAGED_BY}={MANAGER}"
 CONFIG = "omegavlm.io/config"
 """Annotation of a pod: the live configuration that it was last nudged to read."""
 
+NUDGES = "omegavlm.io/nudges"
+"""Annotation of a pod: how often it was nudged to read that configuration."""
+
 TEMPLATE = "omegavlm.io/template"
 """Annotation of a pod: digest of the pod template that it was made from."""
 

@@ -122,18 +122,13 @@ def template_digest(template: Manifest) -> str | None:
     return found
 
 
-def nudge(config: str, number: int) -> str:
-    """What the annotation says at the so manieth nudge to read a configuration; each time something else."""
-    return config if number == 1 else f"{config}.{number}"
-
-
 def nudges(pod: Manifest, config: str) -> int:
     """How often it was nudged to read this configuration."""
-    said: str = (pod["metadata"].get("annotations") or {}).get(labels.CONFIG, "")
-    name, _, number = said.partition(".")
-    if name != config:
+    annotations = pod["metadata"].get("annotations") or {}
+    if annotations.get(labels.CONFIG) != config:
         return 0
-    return int(number) if number.isdecimal() else 1
+    said = str(annotations.get(labels.NUDGES))
+    return int(said) if said.isdecimal() else 1
 
 
 def deletion_cost(pod: Manifest) -> str | None:

@@ -83,7 +83,7 @@ class PodConfigs:
         waited = self._clock() - self._waits[key][_identity(one)].since
         due = 1 + sum(waited >= seconds for seconds in NUDGE_AGAIN)
         if pod.nudges(one, config) < due:
-            await self._kube.annotate_pod(one, labels.CONFIG, pod.nudge(config, due))
+            await self._kube.annotate_pod(one, {labels.CONFIG: config, labels.NUDGES: str(due)})
 
 
 async def answer(session: aiohttp.ClientSession, one: Manifest, path: str) -> bytes | None:

@@ -125,7 +125,7 @@ class Reconciler:
             cost = str(place - len(wanted.plan.first))
             for one in observed.pods:
                 if pod.name(one) == name and pod.deletion_cost(one) != cost:
-                    await self._kube.annotate_pod(one, DELETION_COST, cost)
+                    await self._kube.annotate_pod(one, {DELETION_COST: cost})
         return body
 
     async def _observe(self, resource: OmegaVLMDeployment) -> Observed:

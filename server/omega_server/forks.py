@@ -121,7 +121,7 @@ class Forked:
         if self.pid is None:
             return None
         while not connection.wait([self._process.sentinel], HANG_SECONDS):
-            if _state(self.pid) in (None, "Z"):  # it has ended, and the fork server should have told that
+            if _has_ended(self.pid):  # which the fork server should have told
                 _end_fork_server()
         with _LOCK:
             self._process.join()
@@ -160,9 +160,14 @@ def _end_fork_server() -> None:
 def _ends(pid: int | None) -> bool:
     """Whether a fork server whose pipes are closed ends: the system closes them first."""
     until = time.monotonic() + END_SECONDS
-    while not (ended := _state(pid) in (None, "Z")) and time.monotonic() < until:
+    while not _has_ended(pid) and time.monotonic() < until:
         time.sleep(0.01)
-    return ended
+    return _has_ended(pid)
+
+
+def _has_ended(pid: int | None) -> bool:
+    """Whether there is no such process, or only its exit code is left."""
+    return _state(pid) in (None, "Z")
 
 
 def _fork_server() -> int | None:

@@ -16,13 +16,12 @@ class Nudged:
 
     def __init__(self, *running: Manifest) -> None:
         self.now = 100.0
-        self.nudges: list[str] = []
+        self.nudges: list[tuple[str, str]] = []
         self.running = running
 
-    async def annotate_pod(self, one: Manifest, annotation: str, value: str) -> None:
-        assert annotation == labels.CONFIG
-        one["metadata"]["annotations"] = {annotation: value}
-        self.nudges.append(value)
+    async def annotate_pod(self, one: Manifest, annotations: dict[str, str]) -> None:
+        one["metadata"]["annotations"] = annotations
+        self.nudges.append((annotations[labels.CONFIG], annotations[labels.NUDGES]))
 
 
 def a_pod() -> Manifest:
@@ -34,19 +33,19 @@ def a_pod() -> Manifest:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What each server says of its configuration: to be changed."""
-    told: dict[str, str | None] = {"hash": "old"}
+    told: dict[str, str] = {"hash": "old"}
 
     async def answer(_: Any, __: Manifest, path: str) -> bytes:
         assert path == "/ready"
-        return b'{"config": {"hash": "%s", "error": null}}' % str(told["hash"]).encode()
+        return b'{"config": {"hash": "%s", "error": null}}' % told["hash"].encode()
 
     monkeypatch.setattr(pods, "answer", answer)
     return told
 
 
-async def test_a_nudge_that_came_too_early_is_repeated(told: dict[str, str | None]) -> None:
+async def test_a_nudge_that_came_too_early_is_repeated(told: dict[str, str]) -> None:
     """A pod that stays behind is nudged again, later and later and not for ever, and no more once it has confirmed."""
     kubelet = Nudged(a_pod())
     configs = PodConfigs(None, kubelet, lambda: kubelet.now)  # type: ignore[arg-type]
@@ -54,20 +53,20 @@ async def test_a_nudge_that_came_too_early_is_repeated(told: dict[str, str | Non
     for at in looks:
         kubelet.now = 100.0 + at
         await configs.settle(KEY, kubelet.running, "new")
-    assert kubelet.nudges == ["new", *(f"new.{number + 2}" for number in range(len(NUDGE_AGAIN)))]
+    assert kubelet.nudges == [("new", str(number)) for number in range(1, len(NUDGE_AGAIN) + 2)]
 
     told["hash"] = "new"
     await configs.settle(KEY, kubelet.running, "new")
     assert configs.next_look(KEY) is None
     await configs.settle(KEY, kubelet.running, "newer")
-    assert kubelet.nudges[-1] == "newer"
+    assert kubelet.nudges[-1] == ("newer", "1")
 
 
-async def test_an_operator_that_starts_anew_nudges_nobody_twice(told: dict[str, str | None]) -> None:
+@pytest.mark.usefixtures("told")
+async def test_an_operator_that_starts_anew_nudges_nobody_twice() -> None:
     """What was nudged by the one before counts."""
     kubelet = Nudged(a_pod())
     for _ in range(2):
         configs = PodConfigs(None, kubelet, lambda: kubelet.now)  # type: ignore[arg-type]
         await configs.settle(KEY, kubelet.running, "new")
-    assert kubelet.nudges == ["new"]
-    assert told == {"hash": "old"}
+    assert kubelet.nudges == [("new", "1")]
