@@ -1,6 +1,6 @@
 # The front door. Everything runs in .venv, which tools/environment.sh makes from the pinned requirements.
 .DEFAULT_GOAL := help
-.PHONY: help environment check format generate requirements test test-unit test-cluster test-others serve demo demo-down demo-model \
+.PHONY: help environment check format generate requirements test test-unit test-cluster test-others go-tools serve demo demo-down demo-model \
         cluster cluster-down bench bench-gpu kubectl-omega
 
 PYTHON := .venv/bin/python
@@ -41,8 +41,12 @@ test-cluster: environment ## Tests against a real Kubernetes (started here, root
 test-others: environment ## All other tests: no cluster; minutes.
 	.venv/bin/pytest tests --ignore=tests/cluster
 
-# Both at once, for most of its time each waits. What one says is shown when it has ended.
-test: check ## Everything, as CI runs it.
+go-tools: environment ## Build Kubernetes and the other Go programs of the tests, once.
+	$(PYTHON) tools/cluster tools
+
+# Both at once, for most of its time each waits. What one says is shown when it has ended. A compiler beside them would make
+# them wait too long.
+test: check go-tools ## Everything, as CI runs it.
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going --assume-old=environment test-others test-cluster
 
 serve: environment ## The server alone, with the demo model on the CPU, at http://127.0.0.1:8000.

@@ -20,6 +20,7 @@ from omega_server.model.loader import load
 
 SEQUENCES = (1, 8, 32, 64)
 PROMPT = 256
+LENGTH = 4096
 STEPS = 64
 COPY_BYTES = 2**30
 
@@ -69,12 +70,12 @@ def weights_read(loaded: Any) -> int:
 
 def decode(loaded: Any, sequences: int, *, steps: int, bandwidth: float) -> dict[str, Any]:
     """Let so many sequences answer at once, and time the steps in which all of them get a token."""
-    limits = EngineLimits.of(loaded, max_length=4096, max_batch_size=sequences, batch_timeout=0.0)
+    limits = EngineLimits.of(loaded, max_length=LENGTH, max_batch_size=sequences, batch_timeout=0.0)
     engine = Engine(loaded, limits, time.monotonic)
     for number in range(sequences):
         tokens = torch.randint(100, 900, (PROMPT,), generator=torch.Generator().manual_seed(number))
-        # All of them are still answering in the last step that counts.
-        engine.submit(number, Prompt(tuple(tokens.tolist())), Sampling(2 * steps + 2 * sequences, ignore_eos=True))
+        # All of them are still answering in the last step that counts, however slowly their prompts came in.
+        engine.submit(number, Prompt(tuple(tokens.tolist())), Sampling(LENGTH - PROMPT, ignore_eos=True))
     seconds: list[float] = []
     lengths: list[int] = []
     begin = _now(loaded.device)
