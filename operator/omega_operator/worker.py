@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 
-from omega_operator.api import ApiError, NoAnswer
+from omega_operator.api import ApiError, Conflict, NoAnswer
 from omega_operator.election import Election
 from omega_operator.kinds import Key
 from omega_operator.kube import NotLeading
@@ -17,6 +17,9 @@ WORKERS = 8
 
 TIMEOUT = 60.0
 """Longest time for one reconcile, in seconds."""
+
+AFTER_CONFLICT = 0.25
+"""Seconds after which to try again when somebody else wrote first, however often: nothing is wrong with the API server."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ async def _once(key: Key, queue: KeyQueue, reconciler: Reconciler, metrics: Metr
     except ApiError as error:
         if reconciler.progress(key) > progress:
             queue.forgive(key)
-        delay = queue.retry(key, error.retry_after)
+        delay = queue.retry(key, max(error.retry_after, AFTER_CONFLICT if isinstance(error, Conflict) else 0.0))
         _log.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
         return metrics.failed("no_answer" if isinstance(error, NoAnswer) else "refused")
     except TimeoutError:
