@@ -184,7 +184,8 @@ class Api:
             return
         now = time.monotonic()
         self._not_before = {address: until for address, until in self._not_before.items() if until > now}
-        self._not_before[method, path] = now + retry_after
+        # Two may be refused at the same time, and be told different things.
+        self._not_before[method, path] = max(now + retry_after, self._not_before.get((method, path), 0.0))
 
 
 def _error(status: int, text: bytes, headers: Mapping[str, str]) -> ApiError:

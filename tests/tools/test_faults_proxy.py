@@ -63,6 +63,10 @@ async def test_refusals(proxy: Proxy, client: aiohttp.ClientSession) -> None:
             assert (answer.status, int(answer.headers["Retry-After"]) > 0) == (429, True)
     (early,) = proxy.too_early()
     assert early.startswith("PATCH /b")
+    for name in ("one", "other"):
+        async with client.post("/c", json={"metadata": {"name": name}}) as answer:
+            assert answer.status == 429
+    assert proxy.too_early() == [early], "to make another object is another call"
     proxy.faults = Faults(conflicts=1.0)
     async with client.patch("/b") as answer:
         assert (await answer.json())["reason"] == "Conflict"

@@ -39,6 +39,8 @@ class Call:
     status: int | None = None
     """None: no answer was given."""
     retry_after: float = 0.0
+    made: str = ""
+    """Name of the object that is to be made: the path does not have it."""
 
     @property
     def is_watch(self) -> bool:
@@ -58,7 +60,7 @@ class Call:
     @property
     def address(self) -> tuple[str, ...]:
         """What makes two calls the same."""
-        return self.method, self.path, self.accept, str(self.is_watch)
+        return self.method, self.path, self.made, self.accept, str(self.is_watch)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -236,6 +238,8 @@ class Proxy:
             request.method, request.path, request.query_string, request.headers.get("Accept", ""), time.monotonic()
         )
         self.calls.append(call)
+        if call.method == "POST":
+            call.made = json.loads(await request.read())["metadata"]["name"]
         try:
             if refusal := self.faults.refusal(call):
                 return self._refuse(call, *refusal)
