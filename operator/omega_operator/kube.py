@@ -103,6 +103,7 @@ class Kube:
         self._progress: Counter[Key] = Counter()
         self._written: dict[Key, dict[Ref, _Written]] = {}
         self._statuses: dict[Key, Manifest] = {}
+        self._told: dict[Key, set[str]] = {}
         self._looked = _Looked()
 
     # observe
@@ -192,6 +193,7 @@ class Kube:
             "status": status,
         }
         self._statuses[key] = await self._write("apply", RESOURCE, key.namespace, f"{key.name}/status", manifest)
+        self._told.pop(key, None)
         self._progress[key] += 1
 
     async def annotate_pod(self, pod: Manifest, annotations: Mapping[str, str]) -> None:
@@ -203,18 +205,29 @@ class Kube:
         except NotFound:
             return
 
-    async def tell(self, namespace: str, event: Manifest) -> None:
-        """Record a Kubernetes Event, unless it is there already. Where none may be recorded, the log says so."""
+    async def tell(self, key: Key, event: Manifest) -> bool:
+        """Record a Kubernetes Event about a resource; whether that is news. Where none may be recorded, the log says so.
+
+        What was told is remembered until the status is written, which comes after it: a status that the server does not
+        take at once is not held up by what went well before.
+        """
+        told, name = self._told.setdefault(key, set()), event["metadata"]["name"]
+        if name in told:
+            return False
+        is_news = True
         try:
-            await self._write("create", TRANSITION, namespace, "", event)
+            await self._write("create", TRANSITION, key.namespace, "", event)
         except AlreadyExists:
-            return
+            is_news = False
         except Refused as error:
-            _log.warning("%s: an Event was refused: %s", namespace, error)
+            _log.warning("%s: an Event was refused: %s", key.namespace, error)
+        told.add(name)
+        self._progress[key] += 1
+        return is_news
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered about a resource that is gone."""
-        for memory in (self._statuses, self._written, self._progress):
+        for memory in (self._statuses, self._written, self._progress, self._told):
             memory.pop(key, None)
 
     def progress(self, key: Key) -> int:

@@ -222,15 +222,15 @@ class Reconciler:
         head = body["metadata"]
         key = Key(head["namespace"], head["name"])
         for transition in conditions.transitions(before, new):
-            await self._kube.tell(key.namespace, event(key, head["uid"], transition, self._settings, self._now()))
-            _log.info(
-                "%s/%s: %s is %s, %s: %s",
-                *key,
-                transition.type,
-                transition.status,
-                transition.reason,
-                transition.message,
-            )
+            if await self._kube.tell(key, event(key, head["uid"], transition, self._settings, self._now())):
+                _log.info(
+                    "%s/%s: %s is %s, %s: %s",
+                    *key,
+                    transition.type,
+                    transition.status,
+                    transition.reason,
+                    transition.message,
+                )
         await self._kube.write_status(key, head["uid"], new)
         return body | {"status": new}
 
