@@ -218,12 +218,15 @@ def _config_applied(state: _State) -> Judgement:
 
 def _model_cached(state: _State, source: HubSource, cause: Cause | None) -> Judgement:
     what, progress = f"{source.repo}@{source.revision}", state.observed.download
-    if model_cache.is_done(state.observed.child(names.download(state.name, source))):
+    job = state.observed.child(names.download(state.name, source))
+    if model_cache.is_done(job):
         return Judgement("ModelCached", "True", "Cached", f"{what} is in the volume")
     if cause is not None and cause.reason == "DownloadFailed":
         return Judgement("ModelCached", "False", "DownloadFailed", f"{what} cannot be downloaded, see Stalled")
     if progress is None:
-        return Judgement("ModelCached", "False", "Downloading", f"the download of {what} is starting")
+        lost = f"the pod that downloads {what} was lost; its Job makes another one within 10 minutes"
+        words = lost if model_cache.lacks_a_pod(job) else f"the download of {what} is starting"
+        return Judgement("ModelCached", "False", "Downloading", words)
     if progress.is_silent:
         why = progress.trouble or "the hub does not answer"
         return Judgement("ModelCached", "False", "NoProgress", f"{what}: {progress.words}: {why}; it is tried again")

@@ -47,6 +47,12 @@ def failure(job: Manifest | None) -> str | None:
     return None if failed is None else str(failed.get("message") or failed.get("reason") or "without a reason")
 
 
+def lacks_a_pod(job: Manifest | None) -> bool:
+    """Whether a download's pod was lost, to an eviction or with its node, and the Job controller makes no other yet."""
+    counts = (job or {}).get("status", {})
+    return bool(counts.get("failed")) and not counts.get("active")
+
+
 def _condition(job: Manifest | None, wanted: str) -> Manifest | None:
     conditions = (job or {}).get("status", {}).get("conditions") or ()
     return next((one for one in conditions if one["type"] == wanted and one["status"] == "True"), None)

@@ -182,6 +182,7 @@ async def test_killed_downloads(download: Callable[..., Download], kubectl: Call
             if count % 2:
                 flags = ("--namespace", one.world.namespace, "--grace-period=0", "--force", "--wait=false")
                 kubectl("delete", "pod", name, *flags)
+                await one.until_told("was lost; its Job makes another one", 30)
             else:
                 os.kill(process, signal.SIGKILL)
         await one.until_cached(120)
