@@ -103,12 +103,24 @@ def install_definition(kubectl: Callable[..., str]) -> Callable[[], None]:
 
 
 @pytest.fixture
-def namespace(kubectl: Callable[..., str]) -> Iterator[str]:
+def make_namespace(kubectl: Callable[..., str]) -> Iterator[Callable[[], str]]:
+    """``make_namespace() -> str``: namespaces that go with the test."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"test-{uuid.uuid4().hex[:8]}")
+        kubectl("create", "namespace", made[-1])
+        return made[-1]
+
+    yield make
+    if made:
+        kubectl("delete", "namespace", *made, "--ignore-not-found", "--wait=false")
+
+
+@pytest.fixture
+def namespace(make_namespace: Callable[[], str]) -> str:
     """A namespace of the test's own."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    kubectl("create", "namespace", name)
-    yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+    return make_namespace()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -57,6 +57,16 @@ class Release:
         answer: Json = json.loads(self.kubectl("--namespace", self.models, "get", *arguments, "--output=json"))
         return answer
 
+    def rollback(self, revision: int) -> None:
+        """Go back, until the operator is ready."""
+        self.helm("rollback", self.name, str(revision), "--wait", "--timeout=3m")
+
+    def uninstall(self) -> None:
+        """Take the chart away, until the operator is gone."""
+        self.helm("uninstall", self.name, "--wait", "--ignore-not-found")
+        operators = f"--selector=app.kubernetes.io/instance={self.name},app.kubernetes.io/component=operator"
+        self.kubectl("--namespace", self.system, "wait", "--for=delete", "pods", operators, "--timeout=2m")
+
     def serve(self, name: str = "vl") -> None:
         """Apply a resource without an image, and wait until it is ready."""
         spec = {
@@ -80,9 +90,28 @@ class Release:
     def wait(self, condition: str, name: str = "vl") -> None:
         """Wait for a condition of the newest generation."""
         newest = self.get("ovlm", name)["metadata"]["generation"]
-        seen = f"--for=jsonpath={{.status.observedGeneration}}={newest}"
-        for wanted in (seen, f"--for=condition={condition}"):
-            self.kubectl("--namespace", self.models, "wait", wanted, f"ovlm/{name}", "--timeout=2m")
+        self.until(f"ovlm/{name}", ".status.observedGeneration", str(newest))
+        self.kubectl("--namespace", self.models, "wait", f"ovlm/{name}", f"--for=condition={condition}", "--timeout=2m")
+
+    def until(self, what: str, path: str, value: str) -> None:
+        """Wait until a field of an object, by its JSONPath, has a value."""
+        wanted = f"--for=jsonpath={{{path}}}={value}"
+        self.kubectl("--namespace", self.models, "wait", what, wanted, "--timeout=2m")
+
+    def pods(self) -> set[tuple[str, int]]:
+        """The pods of all models but those that are on their way out, and how often each has been restarted."""
+        found = self.get("pods", "--selector=app.kubernetes.io/component=server")["items"]
+        return {
+            (pod["metadata"]["uid"], sum(one["restartCount"] for one in pod["status"].get("containerStatuses", ())))
+            for pod in found
+            if "deletionTimestamp" not in pod["metadata"]
+        }
+
+    def answer(self, path: str, name: str = "vl") -> Json:
+        """What the pods answer through their Service."""
+        service = f"/api/v1/namespaces/{self.models}/services/{name}:http/proxy"
+        answer: Json = json.loads(self.kubectl("get", "--raw", f"{service}{path}"))
+        return answer
 
     def may(self, account: str, *words: str) -> bool:
         """What the API server says of somebody's rights."""
@@ -150,7 +179,7 @@ def release(
     for namespace in (one.system, one.models):
         kubectl("create", "namespace", namespace)
     yield one
-    one.helm("uninstall", one.name, "--ignore-not-found", "--wait")
+    one.uninstall()
     kubectl("delete", "namespace", one.system, one.models, "--wait=false")
     if not was_there:
         kubectl("delete", "crd", DEFINITION, "--ignore-not-found")

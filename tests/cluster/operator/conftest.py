@@ -91,14 +91,14 @@ def definition(kubectl: Callable[..., str], install_definition: Callable[[], Non
 @pytest.fixture
 def make_operator(
     definition: None, kubeconfig: Path, namespace: str, tmp_path: Path
-) -> Iterator[Callable[[str], Operator]]:
-    """Makes replicas of the operator for this namespace; they end with the test."""
+) -> Iterator[Callable[..., Operator]]:
+    """Makes replicas of the operator for this namespace, and for others that are named; they end with the test."""
     made: list[Operator] = []
 
-    def make(name: str) -> Operator:
+    def make(name: str, *others: str) -> Operator:
         port = operator_process.free_port()
         environment = operator_process.environment(
-            name=name, kubeconfig=kubeconfig, namespaces=[namespace], port=port, home=tmp_path
+            name=name, kubeconfig=kubeconfig, namespaces=[namespace, *others], port=port, home=tmp_path
         )
         made.append(Operator(environment, tmp_path / f"{name}.log", port))
         return made[-1]
@@ -241,3 +241,13 @@ class World:
 def world(api: Api, namespace: str, operator: Operator) -> World:
     """The test's namespace, with the operator at work in it."""
     return World(api, namespace)
+
+
+@pytest.fixture
+def two_worlds(
+    api: Api, namespace: str, make_namespace: Callable[[], str], make_operator: Callable[..., Operator]
+) -> tuple[World, World]:
+    """Two namespaces, with one operator at work in both."""
+    other = make_namespace()
+    make_operator("operator-0", other).start()
+    return World(api, namespace), World(api, other)
