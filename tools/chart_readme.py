@@ -38,7 +38,8 @@ in the same way: it restarts no model either, so after a `serverImage.tag` that 
 ## Uninstall
 
 `helm uninstall` takes the operator away. The definition, every resource and every running model stay, and serve on;
-installing the chart again takes them up. To delete all of it:
+installing the chart again, with the same name and namespace, takes them up. Under another name Helm wants to be told that the
+definition is its own from now on: `helm install --take-ownership`. To delete all of it:
 
     kubectl delete crd omegavlmdeployments.omegavlm.io
 
