@@ -52,14 +52,23 @@ FAULTS = (
     Fault("no-secret", "SecretMissing", "keys", {"auth": {"secretRef": {"name": "keys"}}}),
     Fault("no-model", "ServerFailed", "is not a checkpoint", {"model": {"source": "path:///nowhere"}}),
     Fault("no-claim", "PVCMissing", "weights", {"model": {"source": "pvc://weights/omega"}}),
-    Fault("crash", "ServerFailed", "LOG_FORMAT", {"pod": {"env": [{"name": "LOG_FORMAT", "value": "verse"}]}}),
+    Fault(
+        "no-format",
+        "ServerFailed",
+        "LOG_FORMAT",
+        {
+            "model": {"source": f"oci://{images.MODEL.reference('localhost')}"},
+            "pod": {"env": [{"name": "LOG_FORMAT", "value": "verse"}]},
+        },
+    ),
 )
 
 
 def main() -> int:
     """Make the resources, and print when each was told."""
     cluster = Cluster(PLACES.kubeconfig, go_tools.ensure(["kubectl", "helm"]), own=True)
-    images.provide(cluster, images.SERVER, "localhost", show=lambda line: print(line, file=sys.stderr))
+    for image in (images.SERVER, images.MODEL):
+        images.provide(cluster, image, "localhost", show=lambda line: print(line, file=sys.stderr))
     namespace = f"causes-{uuid.uuid4().hex[:6]}"
     cluster.run("kubectl", "create", "namespace", namespace)
     try:

@@ -7,6 +7,9 @@ from typing import Any
 from omega_operator import labels
 from omega_operator.kinds import Manifest
 
+CRASH_LOOP = 2
+"""Restarts of a container after which there is no third chance."""
+
 
 def name(pod: Manifest) -> str:
     """The pod's name."""
@@ -97,22 +100,22 @@ def waiting(pod: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def failure(pod: Manifest) -> dict[str, Any] | None:
-    """How a container ended that is not running now: exitCode, reason, message. None if none failed."""
+    """How a container ended: exitCode, reason, message. None if none failed, or one that did has a second chance now.
+
+    From the second failure on it is said also while the container runs once more, until the pod is ready: in a crash loop
+    the answer to why it does not serve is the same all the time.
+    """
     for status in _statuses(pod):
-        state = status.get("state", {})
-        ended = state.get("terminated") or status.get("lastState", {}).get("terminated")
-        if "running" not in state and ended and ended.get("exitCode") != 0:
-            return dict(ended)
+        has_second_chance = "running" in status.get("state", {}) and status.get("restartCount", 0) < CRASH_LOOP
+        ended = _end(status)
+        if ended and not has_second_chance:
+            return ended
     return None
 
 
 def last_end(pod: Manifest) -> dict[str, Any] | None:
     """How a container ended the last time, whether or not it runs again: exitCode, reason, message. None if well."""
-    for status in _statuses(pod):
-        ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
-        if ended and ended.get("exitCode") != 0:
-            return dict(ended)
-    return None
+    return next(filter(None, map(_end, _statuses(pod))), None)
 
 
 def template_digest(template: Manifest) -> str | None:
@@ -170,6 +173,12 @@ def _resources(containers: list[Manifest]) -> list[Manifest]:
 
 def _seconds(since: str, at: datetime) -> float:
     return (at - datetime.fromisoformat(since)).total_seconds()
+
+
+def _end(status: Manifest) -> dict[str, Any] | None:
+    """How a container ended now, or before it began anew; None if well."""
+    ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
+    return dict(ended) if ended and ended.get("exitCode") != 0 else None
 
 
 def _statuses(pod: Manifest) -> list[Manifest]:
