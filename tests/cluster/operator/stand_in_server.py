@@ -1,6 +1,6 @@
 """A stand-in for the server, where a test needs faults that the real one does not have: see the variables.
 
-It keeps the contract with the operator: CONFIG_FILE, /live, /ready with the hash of the file that is applied.
+It keeps the contract with the operator: CONFIG_FILE, /live, /ready with the hash of the file that is applied, download.
 """
 
 import hashlib
@@ -11,6 +11,9 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+if sys.argv[1:2] == ["download"]:  # of nothing, and so it has ended
+    sys.exit()
 
 CONFIG = Path(os.environ["CONFIG_FILE"])
 applied = {"hash": None, "error": None}

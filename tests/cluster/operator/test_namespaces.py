@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from faults.world import NAMESPACE
-from omega_operator.kinds import CHILDREN, CONFIG_MAP, DEPLOYMENT, OPTIONAL, RESOURCE, SERVICE
+import pytest
 
-HUB = {"source": "hf://Org/Model", "cache": {"size": "1Gi"}}
+from faults.world import NAMESPACE
+from omega_operator.kinds import CHILDREN, CONFIG_MAP, DEPLOYMENT, JOB, OPTIONAL, RESOURCE, SERVICE
+
 GONE_SECONDS = 30
 LONGEST = "a-name-of-forty-characters-and-not-one-4"
 LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 """A name that is good for everything: a Service, the host name of a pod, the value of a label."""
 
 
-async def test_a_namespace_goes_without_the_operator(world: Any, operator: Any, stand_in: str) -> None:
+@pytest.fixture
+def hub(kubectl: Callable[..., str], namespace: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """A model from the hub, for one resource: there is a volume for it."""
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": namespace},
+        "spec": {
+            "storageClassName": namespace,
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteMany"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": {"path": str(tmp_path)},
+        },
+    }
+    kubectl("create", "--filename=-", stdin=json.dumps(volume))
+    yield {"source": "hf://Org/Model", "cache": {"size": "1Gi", "storageClassName": namespace}}
+    kubectl("delete", "persistentvolume", namespace, "--wait=false")
+
+
+async def test_a_namespace_goes_without_the_operator(
+    world: Any, operator: Any, stand_in: str, hub: dict[str, Any]
+) -> None:
     """With the operator gone a namespace ends within 30 s, with every kind of child and with pods that serve.
 
-    They have nothing to finish. Kubernetes looks again only after half the time to drain that the pods may take.
+    They have nothing to finish. Kubernetes looks again after half the time only that pods may take for it: the short one
+    of this test, not the two minutes that are the default.
     """
-    await world.serve(stand_in, replicas=2)
+    await world.serve(stand_in, replicas=2, model=hub)
     await world.serve(stand_in, "scaled", replicas=None, autoscaling={"scaler": "HPA", "maxReplicas": 2})
-    await world.create("hub", model=HUB)
     for name in ("vl", "scaled"):
         await world.until_condition("Ready", "True", "Ready", name=name, seconds=60)
-    await world.until(lambda: _has_every_kind(world), 15)
+    assert {kind for kind, _ in await world.children()} >= set(CHILDREN) - set(OPTIONAL)
     assert operator.stop() == 0
     await world.api.request("DELETE", NAMESPACE.path(None, world.namespace))
 
@@ -36,19 +62,16 @@ async def test_a_namespace_goes_without_the_operator(world: Any, operator: Any, 
     await world.until(is_gone, GONE_SECONDS)
 
 
-async def test_a_name_of_40_characters(world: Any, stand_in: str) -> None:
-    """The longest name serves, and every name that is made from it is a label, of the pod of a download too."""
+async def test_a_name_of_40_characters(world: Any, stand_in: str, hub: dict[str, Any]) -> None:
+    """The longest name serves, and every name that is made from it is good for a label, also that of a download's pod."""
     assert len(LONGEST) == 40
-    await world.create(LONGEST, model=HUB)
-    await world.until(world.pods, 30)
-    names = await _names(world)
-    await world.api.request("DELETE", RESOURCE.path(world.namespace, LONGEST))
-    await world.until(lambda: _is_empty(world), 30)
-    await world.serve(stand_in, LONGEST, replicas=2)
+    await world.serve(stand_in, LONGEST, replicas=2, model=hub)
     await world.until_condition("Ready", "True", "Ready", name=LONGEST, seconds=60)
     await world.until_condition("ConfigApplied", "True", "Applied", name=LONGEST)
-    names |= await _names(world)
-    assert {LONGEST, f"{LONGEST}-config", f"{LONGEST}-cache"} < names
+    children, pods = await world.children(), await world.pods()
+    assert {kind for kind, _ in children} >= {DEPLOYMENT, JOB}
+    assert len(pods) == 3
+    names = [*(name for _, name in children), *(pod["metadata"]["name"] for pod in pods)]
     assert [name for name in names if not LABEL.fullmatch(name)] == []
 
 
@@ -70,17 +93,8 @@ async def test_one_name_in_two_namespaces(two_worlds: tuple[Any, Any], stand_in:
     assert (await _state(there))["pods"] == before["pods"]
 
 
-async def _has_every_kind(world: Any) -> bool:
-    return {kind for kind, _ in await world.children()} >= set(CHILDREN) - set(OPTIONAL)
-
-
 async def _is_empty(world: Any) -> bool:
     return not await world.children() and not await world.pods()
-
-
-async def _names(world: Any) -> set[str]:
-    """Of all children and pods."""
-    return {name for _, name in await world.children()} | {pod["metadata"]["name"] for pod in await world.pods()}
 
 
 async def _limit(world: Any, size: int) -> None:
