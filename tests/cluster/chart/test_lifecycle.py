@@ -126,6 +126,18 @@ def test_models_outlive_the_chart(first: Any, charts: Path) -> None:
     assert first.pods() == before
 
 
+def test_the_definition_takes_everything_with_it(first: Any) -> None:
+    """Without the chart, whoever deletes the definition deletes the models and all that was made of them."""
+    if not first.values["crds"]["enabled"]:
+        pytest.skip("somebody else has brought the definition, and may need it")
+    first.uninstall()
+    first.kubectl("delete", "crd", DEFINITION)
+    kinds = "serviceaccounts,configmaps,networkpolicies,services,deployments,pods"
+    ours = "--selector=app.kubernetes.io/managed-by=omega-operator"
+    first.kubectl("--namespace", first.models, "wait", "--for=delete", kinds, ours, "--timeout=2m")
+    assert first.get(kinds, ours)["items"] == []
+
+
 def _settled(release: Any) -> set[tuple[str, int]]:
     """The pods of the model when its rollout is over."""
     release.kubectl("--namespace", release.models, "rollout", "status", "deployment/vl", "--timeout=2m")
