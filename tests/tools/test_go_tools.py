@@ -31,6 +31,7 @@ def test_no_module_picks_a_toolchain() -> None:
 def test_the_version_matches_the_module() -> None:
     """What the binaries call themselves is what they are built from."""
     assert f"k8s.io/kubernetes v{go_tools.KUBERNETES}" in (go_tools.MODULES / "kubernetes/go.mod").read_text()
+    assert f"argoproj/argo-cd/v3 v{go_tools.ARGO_CD}" in (go_tools.MODULES / "argo-cd/go.mod").read_text()
 
 
 @pytest.fixture

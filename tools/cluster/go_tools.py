@@ -22,6 +22,7 @@ from cluster.shell import ClusterError, locked, run, say, tail
 MODULES = CHECKOUT / "tools/go"
 TOOLS = PLACES.cache / "tools"
 KUBERNETES = "1.37.2"
+ARGO_CD = "3.2.6"
 
 
 def _kubernetes_version() -> str:
@@ -62,6 +63,11 @@ def _containerd(name: str, seconds: int) -> Tool:
     return Tool(name, "containerd", package, seconds, tags="no_btrfs,no_devmapper,no_zfs")
 
 
+def _argo_cd(seconds: int) -> Tool:
+    package = "github.com/argoproj/argo-cd/v3"
+    return Tool("argo-cd", "argo-cd", f"{package}/cmd", seconds, f"-X {package}/common.version={ARGO_CD}")
+
+
 ALL = {
     tool.name: tool
     for tool in (
@@ -80,10 +86,11 @@ ALL = {
         Tool("helm", "kubernetes", "helm.sh/helm/v4/cmd/helm", 120, _kubernetes_version()),
         Tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", 120),
         Tool("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", 20),
+        _argo_cd(480),
     )
 }
 
-FOR_THE_NODE = tuple(name for name in ALL if name not in {"helm", "kwok", "kubeconform"})
+FOR_THE_NODE = tuple(name for name in ALL if name not in {"helm", "kwok", "kubeconform", "argo-cd"})
 
 
 def content_key(tool: Tool, modules: Path = MODULES) -> str:

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
-import subprocess
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Coroutine
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-import pytest
-
-from omega_operator.kinds import AUTOSCALER, DEPLOYMENT, POD, RESOURCE, Kind
+from omega_operator.kinds import AUTOSCALER, DEPLOYMENT, RESOURCE
 from omega_operator.ownership import owns_replicas
 
-API_SERVICE = Kind("apiregistration.k8s.io/v1", "APIService", "apiservices")
-NAME = "v1beta1.custom.metrics.k8s.io"
 ALONE = {
     "podAntiAffinity": {
         "requiredDuringSchedulingIgnoredDuringExecution": [
@@ -28,56 +19,6 @@ ALONE = {
 """One pod in the whole cluster: the others stay pending, as they do when no GPU is free."""
 
 Tell = Callable[[dict[str, str]], Coroutine[Any, Any, None]]
-
-
-@pytest.fixture
-async def tell(world: Any, stand_in: str, tmp_path: Path, kubectl: Callable[..., str]) -> AsyncIterator[Tell]:
-    """Tells the custom metrics API the numbers that it says from now on, by the names of pods."""
-    if await world.api.get(API_SERVICE, None, NAME) is not None:
-        pytest.skip("the cluster has a custom metrics API already")
-    place = f"/api/v1/namespaces/{world.namespace}"
-    make = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=metrics")
-    files = ("-keyout", str(tmp_path / "tls.key"), "-out", str(tmp_path / "tls.crt"))
-    subprocess.run([*make, *files], check=True, capture_output=True)
-    data = {name: (tmp_path / name).read_text() for name in ("tls.key", "tls.crt")}
-    data["code.py"] = (Path(__file__).parent / "metrics_api.py").read_text()
-    await world.api.request("POST", f"{place}/configmaps", body={"metadata": {"name": "metrics"}, "data": data})
-    container = {
-        "name": "metrics",
-        "image": stand_in,
-        "command": ["python3", "/tls/code.py"],
-        "volumeMounts": [{"name": "tls", "mountPath": "/tls"}],
-        "readinessProbe": {"tcpSocket": {"port": 6443}, "periodSeconds": 1},
-    }
-    pod = {
-        "metadata": {"name": "metrics", "labels": {"app": "metrics"}},
-        "spec": {
-            "containers": [container],
-            "volumes": [{"name": "tls", "configMap": {"name": "metrics"}}],
-            "terminationGracePeriodSeconds": 0,
-        },
-    }
-    await world.api.request("POST", f"{place}/pods", body=pod)
-    ports = [{"port": 443, "targetPort": 6443}]
-    service = {"metadata": {"name": "metrics"}, "spec": {"selector": {"app": "metrics"}, "ports": ports}}
-    await world.api.request("POST", f"{place}/services", body=service)
-    spec = {
-        "group": "custom.metrics.k8s.io",
-        "version": "v1beta1",
-        "groupPriorityMinimum": 100,
-        "versionPriority": 100,
-        "insecureSkipTLSVerify": True,
-        "service": {"name": "metrics", "namespace": world.namespace},
-    }
-    body = {"kind": "APIService", "metadata": {"name": NAME}, "spec": spec}
-    try:
-        await world.api.request("POST", API_SERVICE.path(), body=body)
-        await world.until(lambda: is_available(world), 120)
-        address = (await world.get(POD, "metrics"))["status"]["podIP"]
-        yield lambda numbers: asyncio.to_thread(put, f"https://{address}:6443/set", numbers)
-    finally:
-        # Whatever happens: with this left behind no namespace of the cluster could be deleted.
-        await asyncio.to_thread(kubectl, "delete", f"apiservice/{NAME}", "--ignore-not-found")
 
 
 async def test_full_clusters_and_lost_figures(world: Any, stand_in: str, tell: Tell) -> None:
@@ -103,21 +44,6 @@ async def test_full_clusters_and_lost_figures(world: Any, stand_in: str, tell: T
     deployment = await world.get(DEPLOYMENT, "vl")
     assert not owns_replicas(deployment)
     assert "replicas" not in (await world.get(RESOURCE, "vl"))["spec"]
-
-
-def put(address: str, numbers: dict[str, str]) -> None:
-    """Tell the metrics API."""
-    request = urllib.request.Request(address, json.dumps(numbers).encode(), method="PUT")
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with urllib.request.urlopen(request, timeout=60, context=context):
-        return
-
-
-async def is_available(world: Any) -> bool:
-    """Whether the API server reaches the metrics API."""
-    conditions = (await world.api.get(API_SERVICE, None, NAME)).get("status", {}).get("conditions", ())
-    return any((one["type"], one["status"]) == ("Available", "True") for one in conditions)
 
 
 async def running(world: Any) -> list[str]:
