@@ -86,7 +86,7 @@ ALL = {
         Tool("helm", "kubernetes", "helm.sh/helm/v4/cmd/helm", 120, _kubernetes_version()),
         Tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", 120),
         Tool("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", 20),
-        _argo_cd(480),
+        _argo_cd(330),
     )
 }
 
