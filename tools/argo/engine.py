@@ -39,6 +39,9 @@ PROJECT = {
 }
 """As Argo CD's web server makes it."""
 
+SIGNING_KEY = {"stringData": {"server.secretkey": "nobody logs in"}}
+"""The web server makes it, and the others do nothing without."""
+
 Kubectl = Callable[..., str]
 """``kubectl(*arguments, stdin=None) -> str``."""
 
@@ -136,6 +139,7 @@ def _settings(kubectl: Kubectl, namespace: str) -> Iterator[None]:
         for file in sorted(directory.glob("argocd-*.yaml")):
             kubectl("apply", f"--namespace={namespace}", f"--filename={file}")
         kubectl("patch", "configmap", "argocd-cm", "--namespace", namespace, "--patch-file", str(HEALTH_CHECK))
+        kubectl("patch", "secret", "argocd-secret", "--namespace", namespace, f"--patch={json.dumps(SIGNING_KEY)}")
         kubectl("create", f"--namespace={namespace}", "--filename=-", stdin=json.dumps(PROJECT))
         yield
     finally:
