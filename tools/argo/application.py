@@ -42,7 +42,7 @@ class Application:
     _began: float = field(default_factory=time.monotonic)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def until(self, holds: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    async def until(self, holds: Callable[[], bool], what: str, seconds: float = 240) -> None:
         """Wait until something holds; it is asked whenever Argo CD says something.
 
         Raises:
@@ -56,7 +56,7 @@ class Application:
                 f"not so after {seconds:.0f} s: {what}\n{self}\n{json.dumps(self.newest.get('status'))}"
             ) from None
 
-    async def until_says(self, sync: str, health: str, revision: str, seconds: float = 120) -> None:
+    async def until_says(self, sync: str, health: str, revision: str, seconds: float = 240) -> None:
         """Wait for a status and a health at a commit."""
 
         def holds() -> bool:

@@ -61,7 +61,7 @@ class Delivery:
         body = {"metadata": {"annotations": {REFRESH: how}}}
         await self.world.api.request("PATCH", self.path, body=body, content_type="application/merge-patch+json")
 
-    async def until(self, sync: str, health: str, seconds: float = 120) -> None:
+    async def until(self, sync: str, health: str, seconds: float = 240) -> None:
         """Wait until Argo CD says this of the newest commit."""
         await self.application.until_says(sync, health, self.revision, seconds)
 

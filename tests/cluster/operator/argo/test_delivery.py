@@ -73,7 +73,7 @@ async def test_stalled(deliver: Any, world: Any, resource: Write) -> None:
     }
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"me": "key"}}
     await world.api.request("POST", f"/api/v1/namespaces/{world.namespace}/secrets", body=secret)
-    await delivery.until("Synced", "Healthy", seconds=180)
+    await delivery.until("Synced", "Healthy")
 
 
 async def current(world: Any) -> Manifest:
