@@ -119,6 +119,8 @@ class _State:
         """Whether the Deployment controller has done all that the newest Deployment asks for, and the pods say so too."""
         if self.deployment is None or begins(self.deployment, self.way.template):
             return False
+        if self.resource.spec.replicas is None and self.has_enough:
+            return True
         seen = self.deployment.get("status", {})
         return (
             seen.get("observedGeneration") == self.deployment["metadata"].get("generation")
@@ -127,6 +129,13 @@ class _State:
             and seen.get("availableReplicas", 0) == self.wanted
             and self.new_ready >= self.wanted
         )
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether all pods are new and as many serve as must, while an autoscaler may want others to come or to go."""
+        autoscaling = self.resource.spec.autoscaling
+        fewest = autoscaling.min_replicas if autoscaling else 1
+        return all(map(self.way.is_new, self.pods)) and self.new_ready >= min(fewest, self.wanted)
 
 
 def _ready(state: _State, cause: Cause | None) -> Judgement:
@@ -138,7 +147,8 @@ def _ready(state: _State, cause: Cause | None) -> Judgement:
     if state.wanted == 0:
         words = f"no pods are wanted: raise spec.replicas to serve{_remarks(state)}"
         return Judgement("Ready", "True", "ScaledToZero", words)
-    return Judgement("Ready", "True", "Ready", f"{state.ready} of {state.wanted} pods serve{_remarks(state)}")
+    others = ", the others are starting" if state.ready < state.wanted else ""
+    return Judgement("Ready", "True", "Ready", f"{state.ready} of {state.wanted} pods serve{others}{_remarks(state)}")
 
 
 def _remarks(state: _State) -> str:

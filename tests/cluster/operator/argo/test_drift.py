@@ -52,11 +52,15 @@ async def test_scaling_by_hand(way: str, deliver: Any, world: Any, resource: Wri
     delivery = await deliver(way, vl=resource())
     await delivery.until("Synced", "Healthy")
     before = len(delivery.application.moments)
-    for kind, number in ((DEPLOYMENT, 3), (DEPLOYMENT, 1), (RESOURCE, 2), (RESOURCE, 1)):
-        await scale(world, kind, number)
+    for number in (3, 1):
+        await scale(world, DEPLOYMENT, number)
         await world.until(lambda: serve(world, number), 120)  # noqa: B023
-        await delivery.refresh("hard")
-    await delivery.stays()
+        await delivery.compare()
+    assert delivery.application.moments[before:] == []
+    for number in (2, 1):
+        await scale(world, RESOURCE, number)
+        await world.until(lambda: serve(world, number), 120)  # noqa: B023
+        await delivery.compare()
     assert {one.sync for one in delivery.application.moments[before:]} <= {"Synced"}
     assert (await world.get(RESOURCE, "vl"))["spec"]["replicas"] == 1
 
