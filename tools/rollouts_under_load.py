@@ -162,6 +162,7 @@ def main() -> int:
     parser.add_argument("--rollouts", type=int, default=20)
     parser.add_argument("--clients", type=int, default=6)
     given = parser.parse_args()
+    shown = 0
     with _service() as service:
         load = Load(service.address)
         with ThreadPoolExecutor(given.clients) as pool:
@@ -174,13 +175,13 @@ def main() -> int:
                         f"rollout {number + 1}: {took:.0f} s, {load.whole} streams, {len(load.failures)} failed",
                         flush=True,
                     )
+                    print("".join(f"  {failure}\n" for failure in load.failures[shown:]), end="", flush=True)
+                    shown = len(load.failures)
             finally:
                 load.stopped.set()
     cut = sum(failure.startswith("cut") for failure in load.failures)
     failed = len(load.failures) - cut
     print(f"{given.rollouts} rollouts of 2 replicas under {load.whole} streams: {cut} cut, {failed} requests failed")
-    for failure in load.failures[:10]:
-        print(f"  {failure}")
     return bool(load.failures)
 
 
