@@ -3,7 +3,7 @@ asked yet.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -19,6 +19,10 @@ MAX_TARGET = 32 * 1024
 READ = 72 * 1024
 """Bytes that are read at once: a few more than uvicorn lets wait of a body before it pauses."""
 _read = memoryview(bytearray(READ))
+
+
+LAST_CALL = "omega.last_call"
+"""In the scope of a request: whether it comes over a connection that had its last call."""
 
 
 class Doorway(asyncio.BufferedProtocol):
@@ -67,9 +71,21 @@ class BoundedHttp(HttpToolsProtocol):
     head_seconds = 20.0
     """Longest time from a connection, or from the first byte of a later request, to the end of the header."""
     _problem = INVALID_HTTP
+    _has_last_call = False
     _head = 0
     _in_head = True
     _late: asyncio.TimerHandle | None = None
+
+    def last_call(self, seconds: int) -> None:
+        """End it: at once where nothing is being answered.
+
+        Else so many seconds after the answer, which began without a word of that. A request that comes meanwhile is told.
+        """
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._has_last_call = True
+            self.timeout_keep_alive = seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client came."""
@@ -106,6 +122,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Its header ended."""
         self._in_head, self._head = False, 0
         self._in_time()
+        cast(dict[str, Any], self.scope)[LAST_CALL] = self._has_last_call
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

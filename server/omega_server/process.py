@@ -47,14 +47,14 @@ class _Server(uvicorn.Server):
         """Leave the signals to us."""
         yield
 
-    def hang_up(self) -> None:
-        """Close the HTTP connections that nothing is answered on, and each other one after its answer.
+    def hang_up(self, seconds: int) -> None:
+        """Close the HTTP connections that nothing is answered on, and each other one so many seconds after its answer.
 
         WebSockets end by themselves when their answers have ended.
         """
         for connection in list(self.server_state.connections):
             if isinstance(connection, BoundedHttp):
-                connection.shutdown()
+                connection.last_call(seconds)
 
 
 def run(settings: Settings) -> None:

@@ -118,7 +118,7 @@ async def _body(request: Request, parse: Callable[[Any], T]) -> T:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" or request.headers.get("content-encoding", "identity").lower() != "identity":
         raise ApiError(UNSUPPORTED_MEDIA_TYPE)
-    if not _serving(request).takes_requests:
+    if not _serving(request).takes(request.scope):
         raise ApiError(NOT_READY)
     splitter = Splitter()
     async for chunk in request.stream():

@@ -6,12 +6,12 @@ Nothing here needs torch: what does is in processes of its own, and a liveness p
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from omega_schema.server_config import ServerConfig
-from omega_server import loop_watch, tracing
+from omega_server import http_protocol, loop_watch, tracing
 from omega_server.engine.router import Router
 from omega_server.keys import Keyring
 from omega_server.live_config import LiveConfig
@@ -24,8 +24,9 @@ from omega_server.wire.errors import NOT_READY, ApiError
 
 logger = logging.getLogger(__name__)
 
-LAST_CALL = 1.0
-"""Seconds for which a server that has been told to stop still takes requests, while those who send them hear of it."""
+LAST_CALL = 1
+"""Seconds for which a server that has been told to stop still takes requests, while those who send them hear of it: all of them,
+and later those of clients whose answer has just ended."""
 TEXT_ROOM = 16 << 20
 """Bytes of a request body for everything but pictures."""
 PICTURE_ROOM = 64 << 20
@@ -105,25 +106,31 @@ class Serving:
         """Follow configuration, keys and the event loop until cancelled."""
         await asyncio.gather(self.live.watch(), self.keys.watch(), loop_watch.watch(self.metrics.loop_was_late))
 
-    async def drain(self, hang_up: Callable[[], None]) -> None:
+    async def drain(self, hang_up: Callable[[int], None]) -> None:
         """Take no new work, and wait for what is running, `drain_seconds` at most.
 
         Clients that keep their connection cannot know yet. For a moment they are answered, and told to connect anew; then
-        their connections are closed.
+        their connections are closed. Who waits for an answer that began before hears of it in the next one.
 
         Args:
-            hang_up: closes connections, those that are in use after their answer.
+            hang_up: closes connections, those that are in use so many seconds after their answer.
         """
         self._drain_ends = time.monotonic() + self.settings.drain_seconds
         self.draining.set()
         logger.info("stopping: %d request(s) are being answered", self._active)
         await asyncio.sleep(LAST_CALL)
         self._takes_no_more = True
-        hang_up()
+        hang_up(LAST_CALL)
         try:
-            await asyncio.wait_for(self._idle.wait(), max(self._drain_ends - time.monotonic(), 0.0))
+            await asyncio.wait_for(self._quiet(), max(self._drain_ends - time.monotonic(), 0.0))
         except TimeoutError:
             logger.warning("%d request(s) did not end in time", self._active)
+
+    async def _quiet(self) -> None:
+        """Until nothing is being answered, and nobody asks once more who just was."""
+        while self._active:
+            await self._idle.wait()
+            await asyncio.sleep(LAST_CALL)
 
     @property
     def drain_left(self) -> int:
@@ -147,10 +154,9 @@ class Serving:
             return "draining"
         return "ready" if self._is_up else "loading"
 
-    @property
-    def takes_requests(self) -> bool:
+    def takes(self, scope: Mapping[str, Any]) -> bool:
         """Whether a request that comes now is answered: also by a server that stops, of clients that could not know."""
-        return self._is_up and not self._takes_no_more
+        return self._is_up and (not self._takes_no_more or scope.get(http_protocol.LAST_CALL, False))
 
     @property
     def _is_up(self) -> bool:

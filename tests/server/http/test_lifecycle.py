@@ -1,5 +1,6 @@
 """A server's life: it loads, loses an engine, drains and ends; or it says in one line why it cannot begin."""
 
+import http.client
 import json
 import os
 import shutil
@@ -110,6 +111,10 @@ def test_life(tmp_path: Path, slow_picture: SlowPicture) -> None:
         ):
             lines = response.iter_lines()
             next(lines)
+            kept = http.client.HTTPConnection("127.0.0.1", httpx.URL(server.url).port)
+            kept.request("POST", "/v1/chat/completions", json.dumps(LONG), {"Content-Type": "application/json"})
+            long = kept.getresponse()
+            assert long.readline().startswith(b"data: ")
             early = other.submit(server.chat, picture)
             assert slow_picture.asked.wait(PATIENCE)
             os.killpg(server.process.pid, signal.SIGTERM)
@@ -124,6 +129,12 @@ def test_life(tmp_path: Path, slow_picture: SlowPicture) -> None:
             slow_picture.released.set()
             assert early.result().status_code == 200
             rest = [line for line in lines if line]
+            # So could not who waited for a long answer all the time.
+            assert long.read().endswith(b"data: [DONE]\n\n")
+            kept.auto_open = 0
+            kept.request("POST", "/v1/chat/completions", json.dumps(HELLO), {"Content-Type": "application/json"})
+            after = kept.getresponse()
+            assert (after.status, after.headers["connection"]) == (200, "close")
         assert rest[-1] == "data: [DONE]"
         assert server.process.wait(PATIENCE) == 0
     finally:
