@@ -37,7 +37,7 @@ async def run(settings: Settings) -> None:
     clock = asyncio.get_running_loop().time
     metrics = Metrics()
     cache, queue, registry = Cache(), KeyQueue(clock=clock, waited=metrics.waited), kopf.OperatorRegistry()
-    handlers.register(registry, cache, queue)
+    handlers.register(registry, cache, queue, watch_cluster=settings.watch_cluster)
     async with contextlib.AsyncExitStack() as stack:
         api = await Api.connect(metrics.requested)
         stack.push_async_callback(api.close)

@@ -14,8 +14,15 @@ from omega_operator.kinds import RESOURCE, Kind
 from omega_operator.queue import KeyQueue
 
 
-def register(registry: kopf.OperatorRegistry, cache: Cache, queue: KeyQueue) -> None:
-    """Register all handlers."""
+def register(registry: kopf.OperatorRegistry, cache: Cache, queue: KeyQueue, *, watch_cluster: bool) -> None:
+    """Register all handlers.
+
+    Args:
+        registry: of kopf.
+        cache: what the watches fill.
+        queue: what is told of each change.
+        watch_cluster: whether definitions and namespaces may be watched, which belong to no namespace.
+    """
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -23,7 +30,7 @@ def register(registry: kopf.OperatorRegistry, cache: Cache, queue: KeyQueue) -> 
 
     @kopf.on.startup(registry=registry)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
-        configure(settings)
+        configure(settings, watch_cluster=watch_cluster)
 
     for kind in WATCHED:
         _watch(registry, kind, cache, queue)
@@ -45,8 +52,10 @@ def _watch(registry: kopf.OperatorRegistry, kind: Kind, cache: Cache, queue: Key
             queue.add(key)
 
 
-def configure(settings: kopf.OperatorSettings) -> None:
+def configure(settings: kopf.OperatorSettings, *, watch_cluster: bool) -> None:
     """Watches that never give up, see only what is ours, and write nothing."""
+    # What is forbidden kopf asks for again like anything that failed, and no watch would ever begin.
+    settings.scanning.disabled = not watch_cluster
     # A kind that the cluster does not know may come later, as PodMonitor does: no reason to warn.
     logging.getLogger("kopf._core.reactor.observation").setLevel(logging.ERROR)
     settings.posting.enabled = False

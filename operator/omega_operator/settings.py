@@ -31,6 +31,9 @@ class Settings(BaseModel):
     watch_namespaces: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     """Namespaces to serve, separated by commas. Empty: all."""
 
+    watch_cluster: bool = True
+    """Watch which definitions and namespaces there are. Without a right to it, kinds must be there when the operator starts."""
+
     metrics_namespaces: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     """Namespaces that metrics are read from, by Prometheus or KEDA, separated by commas: a NetworkPolicy that names its
     sources lets them in too."""

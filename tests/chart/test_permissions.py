@@ -45,10 +45,15 @@ def test_watched_namespaces_narrow_the_rights(render: Render) -> None:
 
 
 def test_without_a_cluster_role_nothing_outside_is_seen(render: Render) -> None:
-    """rbac.clusterRole=false leaves the Roles as they are, and nothing of the cluster's own."""
+    """rbac.clusterRole=false leaves the Roles as they are, and nothing of the cluster's own; the operator is told."""
     namespaces = ["vision", "audio"]
     with_it = render(watchNamespaces=namespaces)
     without = render(watchNamespaces=namespaces, rbac={"clusterRole": False})
+    told = {"name": "WATCH_CLUSTER", "value": "true"}
+    for manifest in with_it:
+        if manifest["kind"] == "Deployment":
+            (container,) = manifest["spec"]["template"]["spec"]["containers"]
+            container["env"][container["env"].index(told)] = told | {"value": "false"}
     assert [one for one in with_it if one["kind"] not in {"ClusterRole", "ClusterRoleBinding"}] == without
 
 

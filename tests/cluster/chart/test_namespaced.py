@@ -7,7 +7,7 @@ CHART = Path(__file__).parents[3] / "charts/omega-vlm"
 
 
 def test_it_works_without_a_cluster_role(release: Any) -> None:
-    """With rbac.clusterRole=false the operator serves its namespace, and may look at nothing that is the cluster's."""
+    """With rbac.clusterRole=false the operator serves its namespace, and neither may nor does look at what is the cluster's."""
     release.install(CHART, rbac={"clusterRole": False}, replicas=2)
     release.serve()
     release.limit(3)
@@ -15,3 +15,5 @@ def test_it_works_without_a_cluster_role(release: Any) -> None:
     assert release.may(account, "list", "pods", "--namespace", release.models)
     for what in (["nodes"], ["namespaces"], ["pods", "--all-namespaces"], ["secrets", "--namespace", release.models]):
         assert not release.may(account, "list", *what), what
+    said = release.kubectl("--namespace", release.system, "logs", f"deployment/{release.name}-omega-vlm", "--all-pods")
+    assert "forbidden" not in said, "it asks again and again for what it may not have"
