@@ -122,7 +122,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Its header ended."""
         self._in_head, self._head = False, 0
         self._in_time()
-        cast(dict[str, Any], self.scope)[LAST_CALL] = self._has_last_call
+        cast("dict[str, Any]", self.scope)[LAST_CALL] = self._has_last_call
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
