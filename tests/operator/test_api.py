@@ -24,8 +24,9 @@ class Server:
         """Refuse, the first last."""
         self.asked += 1
         wait = self._waits.pop(0)
+        later = 0.1 * len(self._waits)
         await self._all_here.wait()
-        await asyncio.sleep(0.1 * len(self._waits))
+        await asyncio.sleep(later)
         return web.json_response({"message": "busy"}, status=429, headers={"Retry-After": str(wait)})
 
 
