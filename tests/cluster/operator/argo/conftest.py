@@ -29,11 +29,11 @@ WAYS: dict[str, tuple[list[str], dict[str, str]]] = {
 """How Argo CD compares and writes: options of a sync and annotations of the Application. The first is what it does by itself."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engine(
     cluster: Any, kubeconfig: Path, kubectl: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Argo CD, until the tests end: the namespace that its Applications are in."""
+    """Argo CD, until the tests of a file end: the namespace that its Applications are in."""
     namespace = f"test-{uuid.uuid4().hex[:8]}-argocd"
     with argo_cd.running(kubeconfig, kubectl, namespace, tmp_path_factory.mktemp("argo-cd")):
         yield namespace
