@@ -66,9 +66,47 @@ def configure(settings: kopf.OperatorSettings, *, watch_cluster: bool) -> None:
     settings.watching.inactivity_timeout = 70
     settings.watching.chunk_size = 500
     settings.queueing.worker_limit = None
+    settings.persistence.diffbase_storage, settings.persistence.progress_storage = _NoEssence(), _NoProgress()
     for kind in WATCHED:
         if kind is not RESOURCE:
             settings.watching.label_selectors[kind.group, kind.version, kind.plural] = labels.OURS
+
+
+class _NoEssence(kopf.DiffBaseStorage):
+    """Of an object nothing is compared with what it was: that serves handlers of a kind that we have none of.
+
+    It would take kopf half of its time for an event.
+    """
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing was ever stored."""
+
+    def store(self, **_: Any) -> None:
+        """Stores nothing."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """How far handlers are is written nowhere."""
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing was ever stored."""
+
+    def store(self, **_: Any) -> None:
+        """Stores nothing."""
+
+    def purge(self, **_: Any) -> None:
+        """There is nothing to purge."""
+
+    def touch(self, **_: Any) -> None:
+        """Leaves the object alone."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        """As it is: it has no progress in it."""
+        return essence
 
 
 class _Patience:
