@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Self
+from urllib.request import getproxies_environment
 
 import aiohttp
 from kubernetes.aio import config
@@ -89,6 +90,8 @@ class Api:
     async def connect(cls, told: Told = _nobody) -> Self:
         """From the pod's service account, else from KUBECONFIG."""
         settings = Configuration()
+        # To look at the environment and at ~/.netrc costs aiohttp two threads for each request.
+        settings.client_session_kwargs = {"trust_env": bool(getproxies_environment())}
         try:
             config.load_incluster_config(client_configuration=settings)
         except config.ConfigException:

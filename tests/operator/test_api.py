@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -19,6 +21,7 @@ class Server:
         self._waits = list(waits)
         self._all_here = asyncio.Barrier(len(waits))
         self.asked = 0
+        self.address = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         """Refuse, the first last."""
@@ -39,8 +42,8 @@ async def api() -> AsyncIterator[tuple[Api, Server]]:
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    settings = Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")
-    made = Api(ApiClient(settings))
+    server.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    made = Api(ApiClient(Configuration(host=server.address)))
     yield made, server
     await made.close()
     await runner.cleanup()
@@ -55,3 +58,21 @@ async def test_the_longest_wait_counts(api: tuple[Api, Server]) -> None:
         await here.request("POST", "/a")
     assert 90 < early.value.retry_after <= 100
     assert server.asked == 2
+
+
+async def test_a_proxy_of_the_environment_is_used(
+    api: tuple[Api, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API server that only a proxy reaches is reached, as kubectl reaches it."""
+    _, proxy = api
+    cluster = {"name": "c", "cluster": {"server": "http://kubernetes.invalid"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    given = {"clusters": [cluster], "contexts": [context], "users": [{"name": "u", "user": {}}], "current-context": "c"}
+    (tmp_path / "config").write_text(json.dumps(given))
+    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    monkeypatch.setenv("HTTP_PROXY", proxy.address)
+    here = await Api.connect()
+    refused = await asyncio.gather(*(here.request("POST", "/a") for _ in range(2)), return_exceptions=True)
+    await here.close()
+    assert [getattr(error, "status", None) for error in refused] == [429, 429]
+    assert proxy.asked == 2
