@@ -34,13 +34,13 @@ async def test_full_clusters_and_lost_figures(world: Any, stand_in: str, tell: T
     # 40 for one engine are two and a half times too many; the pod that is pending counts as idle: 20 for each of two.
     await tell({busy: "40"})
     await world.until(lambda: wants(world, 3), 180)
-    await stays(world, 3, 35)
+    await stays(world, 3, 15)
     await tell({})
     await world.until(lambda: is_active(world, "False"), 120)
-    await stays(world, 3, 20)
+    await stays(world, 3, 10)
     await tell({busy: "40"})
     await world.until(lambda: is_active(world, "True"), 120)
-    await stays(world, 3, 5)
+    await stays(world, 3, 6)
     deployment = await world.get(DEPLOYMENT, "vl")
     assert not owns_replicas(deployment)
     assert "replicas" not in (await world.get(RESOURCE, "vl"))["spec"]
