@@ -48,7 +48,14 @@ async def run(settings: Settings) -> None:
         kinds = OptionalKinds(api, cache, queue)
         downloads = Downloads(session, clock)
         reconciler = Reconciler(
-            cache=cache, kube=kube, pods=pods, downloads=downloads, kinds=kinds, settings=settings, now=utc_now
+            cache=cache,
+            kube=kube,
+            pods=pods,
+            downloads=downloads,
+            kinds=kinds,
+            settings=settings,
+            now=utc_now,
+            others_wait=queue.has_due,
         )
         audit = Audit(
             api=api, cache=cache, queue=queue, metrics=metrics, namespaces=settings.watch_namespaces, clock=clock

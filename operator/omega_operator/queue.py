@@ -120,6 +120,11 @@ class KeyQueue:
         heapq.heapify(self._heap)
         self._changed.set()
 
+    def has_due(self) -> bool:
+        """Whether somebody could work on another key now."""
+        now = self._clock()
+        return any(due <= now for key, due in self._due.items() if key not in self._working)
+
     def overdue(self) -> float:
         """For how long the oldest key has been due, or worked on, in seconds: health."""
         now = self._clock()

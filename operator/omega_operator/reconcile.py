@@ -28,6 +28,9 @@ from omega_schema.resource import OmegaVLMDeployment
 AFTER_REFUSAL = 60.0
 """Seconds after which something that the API server refused is tried again."""
 
+SOON = 0.05
+"""Seconds after which a resource whose children were written is looked at for its status, while others wait."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -44,10 +47,13 @@ class Reconciler:
         kinds: OptionalKinds,
         settings: Settings,
         now: Callable[[], datetime],
+        others_wait: Callable[[], bool],
     ) -> None:
-        """Args: what was observed, the cluster, servers, downloads, optional kinds, our settings, and the time in UTC."""
+        """Args: what was observed, the cluster, servers, downloads, optional kinds, our settings, and the time in UTC;
+        whether other resources wait.
+        """
         self._cache, self._kube, self._pods, self._downloads, self._kinds = cache, kube, pods, downloads, kinds
-        self._settings, self._now = settings, now
+        self._settings, self._now, self._others_wait = settings, now, others_wait
         self._pods_seen: dict[Key, frozenset[str]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
@@ -92,9 +98,12 @@ class Reconciler:
             if await self._is_gone(resource, observed, wanted):
                 return None
             body = await self._prepare(body, resource, observed, wanted)
+            writes = self.progress(_key(resource))
             observed, cause = await self._apply(resource, observed, wanted)
             retry = AFTER_REFUSAL if cause is not None else None
             configs = await self._pods.settle(_key(resource), observed.pods, digest(resource))
+            if cause is None and self.progress(_key(resource)) > writes and self._others_wait():
+                return SOON  # what others have asked for is done before it is told what was done for this one
             progress = await self._downloads.look(_key(resource), observed.download_pods)
             observed = dataclasses.replace(observed, configs=configs, download=progress)
         cause = cause or causes.find(resource, observed, wanted.way)
