@@ -36,10 +36,10 @@ test-unit: environment ## Unit tests: no model, no cluster; seconds.
 	.venv/bin/pytest -q tests/schema tests/operator tests/workspace tests/tools tests/chart tests/kubectl
 
 test-cluster: environment ## Tests against a real Kubernetes (started here, root on Linux).
-	.venv/bin/pytest tests/cluster
+	.venv/bin/pytest --durations=20 tests/cluster
 
 test-others: environment ## All other tests: no cluster; minutes.
-	.venv/bin/pytest tests --ignore=tests/cluster
+	.venv/bin/pytest --durations=20 tests --ignore=tests/cluster
 
 go-tools: environment ## Build Kubernetes and the other Go programs of the tests, once.
 	$(PYTHON) tools/cluster tools

@@ -11,6 +11,7 @@ Where the API server says Retry-After, the same request is not sent again before
 """
 
 # ruff: noqa: N818 - the names say what happened; the base class says that it is an error
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -87,15 +88,16 @@ class Api:
         self._not_before: dict[tuple[str, str], float] = {}
 
     @classmethod
-    async def connect(cls, told: Told = _nobody) -> Self:
-        """From the pod's service account, else from KUBECONFIG."""
+    async def connect(cls, told: Told = _nobody, kubeconfig: str | None = None) -> Self:
+        """As a kubeconfig says; without one from the pod's service account, else from KUBECONFIG."""
         settings = Configuration()
         # To look at the environment and at ~/.netrc costs aiohttp two threads for each request.
         settings.client_session_kwargs = {"trust_env": bool(getproxies_environment())}
-        try:
-            config.load_incluster_config(client_configuration=settings)
-        except config.ConfigException:
-            await config.load_kube_config(client_configuration=settings)
+        if kubeconfig is None:
+            with contextlib.suppress(config.ConfigException):
+                config.load_incluster_config(client_configuration=settings)
+                return cls(ApiClient(settings), told)
+        await config.load_kube_config(config_file=kubeconfig, client_configuration=settings)
         return cls(ApiClient(settings), told)
 
     async def close(self) -> None:

@@ -131,7 +131,7 @@ def reader(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         finally:
             while reader.background:
                 reader.end()
-            cluster.kubectl("delete", "namespace", namespace)
+            cluster.kubectl("delete", "namespace", namespace, "--wait=false")
             subprocess.run(
                 ["helm", "uninstall", "omega-vlm", "--namespace", "omega-system", "--ignore-not-found", "--wait"],
                 env=reader.environment, check=True, capture_output=True,

@@ -69,9 +69,8 @@ async def test_a_proxy_of_the_environment_is_used(
     context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
     given = {"clusters": [cluster], "contexts": [context], "users": [{"name": "u", "user": {}}], "current-context": "c"}
     (tmp_path / "config").write_text(json.dumps(given))
-    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
     monkeypatch.setenv("HTTP_PROXY", proxy.address)
-    here = await Api.connect()
+    here = await Api.connect(kubeconfig=str(tmp_path / "config"))
     refused = await asyncio.gather(*(here.request("POST", "/a") for _ in range(2)), return_exceptions=True)
     await here.close()
     assert [getattr(error, "status", None) for error in refused] == [429, 429]

@@ -84,6 +84,18 @@ async def test_delay(queue: KeyQueue, clock: Clock) -> None:
     assert await is_empty(queue)
 
 
+async def test_whether_somebody_waits(queue: KeyQueue, clock: Clock) -> None:
+    """A key waits once it is due and nobody works on it."""
+    queue.add(A)
+    assert queue.has_due()
+    await queue.get()
+    queue.add(A)
+    queue.add(B, delay=5.0)
+    assert not queue.has_due()
+    clock.now = 5.0
+    assert queue.has_due()
+
+
 async def test_least_interval(clock: Clock) -> None:
     """However often the world changes, one resource is not reconciled without a pause."""
     queue = KeyQueue(clock=clock, least_interval=1.0)

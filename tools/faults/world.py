@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
-
 from omega_operator.api import Api, ApiError, Conflict, NotFound
 from omega_operator.kinds import CHILDREN, DEPLOYMENT, RESOURCE, TRANSITION, Kind, Manifest
 from omega_operator.labels import NAME, OURS
@@ -38,10 +35,7 @@ class Broken(Exception):  # noqa: N818 - says what became of the operator's word
 @contextlib.asynccontextmanager
 async def connect(kubeconfig: Path) -> AsyncIterator[Api]:
     """The API as the administrator."""
-    settings = Configuration()
-    await config.load_kube_config(config_file=str(kubeconfig), client_configuration=settings)
-    settings.connection_pool_maxsize = 100
-    api = Api(ApiClient(settings))
+    api = await Api.connect(kubeconfig=str(kubeconfig))
     try:
         yield api
     finally:

@@ -56,6 +56,18 @@ async def test_nothing_of_ours_in_the_resource(world: Any) -> None:
     assert [entry.get("subresource") for entry in head["managedFields"] if entry["manager"] == MANAGER] == ["status"]
 
 
+async def test_many_at_once(world: Any) -> None:
+    """Of many resources that come and change at once each gets its children, as it says, and then its status."""
+    names = [f"vl{number}" for number in range(24)]
+    await asyncio.gather(*(world.create(name) for name in names))
+    change = {"spec": {"images": {"maxPerRequest": 3}}}
+    changed = await asyncio.gather(*(world.patch(RESOURCE, name, change) for name in names))
+    for name, resource in zip(names, changed, strict=True):
+        await world.until(lambda: _is_settled(world, name, resource["metadata"]["generation"]), 60)  # noqa: B023
+        settings = json.loads((await world.get(CONFIG_MAP, f"{name}-config"))["data"]["config.json"])
+        assert settings["images"]["maxPerRequest"] == 3
+
+
 async def test_a_deleted_child_comes_back(world: Any) -> None:
     """Each child is back within two seconds of its deletion."""
     await world.create(replicas=2, model={"source": "path:///model"}, pod={"nodeSelector": {"no": "node"}})
@@ -278,6 +290,11 @@ async def _exists(world: Any, kind: Kind, name: str) -> bool:
 async def _is_another(world: Any, kind: Kind, name: str, uid: str) -> bool:
     found = await world.api.get(kind, world.namespace, name)
     return found is not None and found["metadata"]["uid"] != uid
+
+
+async def _is_settled(world: Any, name: str, generation: int) -> bool:
+    ready = (await world.conditions(name)).get("Ready", {})
+    return ready.get("status") == "True" and ready["observedGeneration"] == generation
 
 
 async def _versions(world: Any) -> dict[Any, str]:
