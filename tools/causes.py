@@ -92,6 +92,8 @@ def _measure(cluster: Cluster, namespace: str) -> int:
     while len(took) < len(FAULTS) and time.monotonic() - began < PATIENCE:
         for one in cluster.get("-n", namespace, "ovlm")["items"]:
             name = one["metadata"]["name"]
+            if name in took:
+                continue  # a server that is started once more may look better for a moment
             stalled = [each for each in one.get("status", {}).get("conditions", ()) if each["type"] == "Stalled"]
             found[name] = stalled[0] if stalled else {}
             if found[name].get("status") == "True":
