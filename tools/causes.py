@@ -76,7 +76,6 @@ def main() -> int:
         quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}} | hard
         cluster.run("kubectl", "-n", namespace, "create", "-f", "-", stdin=json.dumps(quota))
         with operator_process.running([namespace], images.SERVER.reference("localhost")):
-            time.sleep(5)  # until it leads
             return _measure(cluster, namespace)
     finally:
         cluster.run("kubectl", "delete", "namespace", namespace, "--wait=false")

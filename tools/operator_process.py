@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 NO_IMAGE = "omega-server:none"
 """A server's image for resources whose pods never run."""
+
+PATIENCE = 120.0
+"""For a replica to get to work, in seconds."""
+
+LEADS = 'omega_operator_leader_election_master_status{name="omega-operator"} 1.0'
 
 
 def free_port() -> int:
@@ -70,18 +77,24 @@ def launch(settings: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
 
 @contextlib.contextmanager
 def running(namespaces: Sequence[str], image: str = NO_IMAGE) -> Iterator[None]:
-    """Run it on the local cluster; see `environment` for the arguments.
+    """Run it on the local cluster, from when it leads and watches; see `environment` for the arguments.
 
     Raises:
-        RuntimeError: it has ended by itself, or has met a defect of its own.
+        RuntimeError: it does not get to work, has ended by itself, or has met a defect of its own.
     """
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
+        port = free_port()
         settings = environment(
-            name="tool", kubeconfig=PLACES.kubeconfig, namespaces=namespaces, port=free_port(), home=home, image=image
+            name="tool", kubeconfig=PLACES.kubeconfig, namespaces=namespaces, port=port, home=home, image=image
         )
         process = launch(settings, home / "log")
         try:
+            deadline = time.monotonic() + PATIENCE
+            while not _is_at_work(port):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the operator does not get to work:\n{(home / 'log').read_text()[-4000:]}")
+                time.sleep(0.2)
             yield
             said = (home / "log").read_text()
             if process.poll() is not None or "a defect of the operator" in said:
@@ -89,3 +102,14 @@ def running(namespaces: Sequence[str], image: str = NO_IMAGE) -> Iterator[None]:
         finally:
             process.terminate()
             process.wait()
+
+
+def _is_at_work(port: int) -> bool:
+    """Whether a replica watches, and leads."""
+    with contextlib.suppress(OSError):
+        for path, word in (("/readyz", "ok"), ("/metrics", LEADS)):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                if word not in answer.read().decode():
+                    return False
+        return True
+    return False
