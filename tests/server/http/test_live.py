@@ -140,7 +140,7 @@ def test_hanging_up(server: Configured, stream: bool) -> None:
     if stream:
         with client.stream("POST", "/v1/chat/completions", json=body) as response:
             next(response.iter_lines())
-            until(lambda: running(server) == 1, 5)  # the engine says so with its next step
+            until(lambda: running(server) == 1, 60)  # the engine says so with its next step
     else:
         asking = threading.Thread(target=ask)
         asking.start()
