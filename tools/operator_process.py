@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from cluster.places import PLACES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,8 +25,6 @@ NO_IMAGE = "omega-server:none"
 PATIENCE = 120.0
 """For a replica to get to work, in seconds."""
 
-LEADS = 'omega_operator_leader_election_master_status{name="omega-operator"} 1.0'
-
 
 def free_port() -> int:
     """A port of this machine that nobody listens on now."""
@@ -32,6 +32,24 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
+
+
+def metric(text: str, name: str) -> float | None:
+    """The value of one of a replica's metrics, of all its labels together; None: it has none yet.
+
+    Args:
+        text: its answer to /metrics.
+        name: of the metric.
+    """
+    values = [
+        one.value for family in text_string_to_metric_families(text) for one in family.samples if one.name == name
+    ]
+    return sum(values) if values else None
+
+
+def leads(metrics: str) -> bool:
+    """Whether a replica that answers so to /metrics is the leader."""
+    return metric(metrics, "omega_operator_leader_election_master_status") == 1
 
 
 def environment(
@@ -107,9 +125,11 @@ def running(namespaces: Sequence[str], image: str = NO_IMAGE) -> Iterator[None]:
 def _is_at_work(port: int) -> bool:
     """Whether a replica watches, and leads."""
     with contextlib.suppress(OSError):
-        for path, word in (("/readyz", "ok"), ("/metrics", LEADS)):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-                if word not in answer.read().decode():
-                    return False
-        return True
+        return "ok" in _asked(port, "/readyz") and leads(_asked(port, "/metrics"))
     return False
+
+
+def _asked(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        text: str = answer.read().decode()
+        return text

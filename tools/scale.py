@@ -33,6 +33,7 @@ from omega_operator.kinds import (
     Kind,
     Manifest,
 )
+from operator_process import metric
 
 CHILDREN = (SERVICE_ACCOUNT, CONFIG_MAP, NETWORK_POLICY, DEPLOYMENT, SERVICE)
 """Kinds of which each resource here has one."""
@@ -166,15 +167,8 @@ class Scene:
         since = time.monotonic()
         while time.monotonic() - since < QUIET:
             text = await self.replica.asked("/metrics") or ""
-            depth = next(
-                (
-                    float(line.split()[1])
-                    for line in text.splitlines()
-                    if line.startswith("omega_operator_workqueue_depth ")
-                ),
-                1.0,
-            )
-            if depth or self.proxy.writes(since) or "omega_operator_reconcile_total{" not in text:
+            is_idle = metric(text, "omega_operator_workqueue_depth") == 0 and metric(text, RECONCILES)
+            if not is_idle or self.proxy.writes(since):
                 since = time.monotonic()
             await asyncio.sleep(0.5)
 
@@ -184,6 +178,8 @@ class Scene:
         calls = [call for call in self.proxy.writes(since) if call.path in paths and call.status == 200]
         return {paths[call.path]: call.ended for call in reversed(calls) if call.ended is not None}
 
+
+RECONCILES = "omega_operator_reconcile_total"
 
 QUIET = 3.0
 """Seconds without work after which nothing is left to do."""

@@ -12,6 +12,7 @@ from faults.replica import Replica
 from faults.storms import begin, converges
 from faults.world import Broken, World, until
 from omega_operator.api import ApiError
+from operator_process import leads
 
 TAKEOVER = 15.0
 """Longest time until another replica writes, in seconds."""
@@ -88,14 +89,11 @@ async def _change(disturb: Callable[[], object]) -> None:
 async def _leader(replicas: dict[Replica, Proxy]) -> Replica:
     found: list[Replica] = []
 
-    async def leads() -> bool:
-        for one in replicas:
-            text = await one.asked("/metrics") or ""
-            if 'leader_election_master_status{name="omega-operator"} 1.0' in text:
-                found.append(one)
+    async def is_found() -> bool:
+        found[:] = [one for one in replicas if leads(await one.asked("/metrics") or "")]
         return bool(found)
 
-    await until(leads, 60, "a replica leads")
+    await until(is_found, 60, "a replica leads")
     return found[0]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from omega_operator.api import Api, ApiError, Conflict, NotFound
+from omega_operator.events import CONTROLLER
 from omega_operator.kinds import CHILDREN, DEPLOYMENT, RESOURCE, TRANSITION, Kind, Manifest
 from omega_operator.labels import NAME, OURS
 
@@ -96,8 +97,9 @@ class World:
         return neutral(resource, await self.children(name)) | {"replica sets": len(sets)}
 
     async def events(self, name: str) -> Counter[tuple[str, str]]:
-        """Reasons and notes of the Events about one resource."""
-        found = await self.api.list(TRANSITION, self.namespace, fieldSelector=f"regarding.name={name}")
+        """Reasons and notes of the operator's Events about one resource."""
+        selector = f"regarding.name={name},reportingController={CONTROLLER}"
+        found = await self.api.list(TRANSITION, self.namespace, fieldSelector=selector)
         return Counter((one["reason"], one.get("note", "").replace(name, "NAME")) for one in found)
 
     async def is_settled(self, name: str) -> bool:

@@ -214,6 +214,12 @@ class World:
         status = (await self.get(RESOURCE, name)).get("status", {})
         return {one["type"]: one for one in status.get("conditions", ())}
 
+    async def is_settled(self, name: str = "vl") -> bool:
+        """Whether the newest generation of a resource is ready."""
+        generation = (await self.get(RESOURCE, name))["metadata"]["generation"]
+        ready = (await self.conditions(name)).get("Ready", {})
+        return (ready.get("status"), ready.get("observedGeneration")) == ("True", generation)
+
     async def until(self, holds: Callable[[], Awaitable[Any]], seconds: float) -> float:
         """Wait until something holds; returns the seconds it took and fails after as many as are given."""
         began = time.monotonic()

@@ -61,9 +61,9 @@ async def test_many_at_once(world: Any) -> None:
     names = [f"vl{number}" for number in range(24)]
     await asyncio.gather(*(world.create(name) for name in names))
     change = {"spec": {"images": {"maxPerRequest": 3}}}
-    changed = await asyncio.gather(*(world.patch(RESOURCE, name, change) for name in names))
-    for name, resource in zip(names, changed, strict=True):
-        await world.until(lambda: _is_settled(world, name, resource["metadata"]["generation"]), 60)  # noqa: B023
+    await asyncio.gather(*(world.patch(RESOURCE, name, change) for name in names))
+    for name in names:
+        await world.until(lambda: world.is_settled(name), 60)  # noqa: B023
         settings = json.loads((await world.get(CONFIG_MAP, f"{name}-config"))["data"]["config.json"])
         assert settings["images"]["maxPerRequest"] == 3
 
@@ -290,11 +290,6 @@ async def _exists(world: Any, kind: Kind, name: str) -> bool:
 async def _is_another(world: Any, kind: Kind, name: str, uid: str) -> bool:
     found = await world.api.get(kind, world.namespace, name)
     return found is not None and found["metadata"]["uid"] != uid
-
-
-async def _is_settled(world: Any, name: str, generation: int) -> bool:
-    ready = (await world.conditions(name)).get("Ready", {})
-    return ready.get("status") == "True" and ready["observedGeneration"] == generation
 
 
 async def _versions(world: Any) -> dict[Any, str]:

@@ -149,10 +149,7 @@ async def scale(world: Any, kind: Kind, number: int) -> None:
 
 async def serve(world: Any, number: int) -> bool:
     """Whether the resource counts so many pods that serve, and is settled."""
-    found = await world.get(RESOURCE, "vl")
-    ready = (await world.conditions())["Ready"]
-    settled = ready["status"] == "True" and ready["observedGeneration"] == found["metadata"]["generation"]
-    return bool(settled and found["status"]["readyReplicas"] == number)
+    return await world.is_settled() and (await world.get(RESOURCE, "vl"))["status"]["readyReplicas"] == number
 
 
 async def pictures(world: Any, number: int) -> bool:
