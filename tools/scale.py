@@ -22,7 +22,7 @@ from faults.drift import vandalise
 from faults.proxy import Proxy
 from faults.replica import Replica
 from faults.stage import operated
-from faults.world import Broken, World, until
+from faults.world import Broken, World, is_settled, until
 from omega_operator.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -87,6 +87,7 @@ class Scene:
 
         await until(are_there, PATIENCE, "all children are there", pause=1.0)
         took = time.monotonic() - began
+        await until(self._are_settled, PATIENCE, "all are ready", pause=5.0)  # the cluster's controllers are slower
         await self.quiet()
         return [
             Row(f"{len(self.names)} resources applied cold: all children there", took, 120, "s"),
@@ -171,6 +172,9 @@ class Scene:
             if not is_idle or self.proxy.writes(since):
                 since = time.monotonic()
             await asyncio.sleep(0.5)
+
+    async def _are_settled(self) -> bool:
+        return all(map(is_settled, await self.world.api.list(RESOURCE, self.world.namespace)))
 
     def _applied(self, since: float) -> dict[str, float]:
         """By resource: when its ConfigMap was applied."""

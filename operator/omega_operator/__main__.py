@@ -72,12 +72,21 @@ async def run(settings: Settings) -> None:
             election.run(),
             audit.run(),
             kinds.run(),
-            *(work(queue, reconciler, election, metrics) for _ in range(WORKERS)),
+            _work(audit, queue, reconciler, election, metrics),
         ]
         tasks = [group.create_task(one) for one in background]
         await _watch(registry, settings, started)
         for task in tasks:
             task.cancel()
+
+
+async def _work(audit: Audit, queue: KeyQueue, reconciler: Reconciler, election: Election, metrics: Metrics) -> None:
+    """All workers, once the cache has all that there is."""
+    await audit.is_complete.wait()
+    queue.begin()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(WORKERS):
+            group.create_task(work(queue, reconciler, election, metrics))
 
 
 async def _watch(registry: kopf.OperatorRegistry, settings: Settings, started: asyncio.Event) -> None:

@@ -1,8 +1,9 @@
-"""Whether the watches bring everything: now and then the cache is compared with the API server, and mended.
+"""Whether the watches bring everything: at the beginning, and now and then, the cache is compared with the API server.
 
-A watch can go silent without an error, and a list that follows a gap does not say what was deleted in it. What the cache
-does not have a few seconds after the server had it is read, one object after the other. A kind that needs this again and
-again has a watch that is dead: /healthz says so, and the kubelet starts the operator anew.
+Nothing is reconciled before the cache has all that there is: what it lacks would be made anew. Later a watch can go silent
+without an error, and a list that follows a gap does not say what was deleted in it. What the cache does not have a few seconds
+after the server had it is read, one object after the other. A kind that needs this again and again has a watch that is dead:
+/healthz says so, and the kubelet starts the operator anew.
 """
 
 import asyncio
@@ -23,6 +24,9 @@ PERIOD = 30.0
 
 GRACE = 5.0
 """Seconds that a watch may be later than a look."""
+
+AGAIN = 1.0
+"""Seconds after which a server that has not said what there is is asked again."""
 
 PATIENCE = 3
 """Looks in a row at which a kind had to be mended."""
@@ -54,9 +58,14 @@ class Audit:
         namespaces: tuple[str, ...],
         clock: Callable[[], float],
         grace: float = GRACE,
+        first_grace: float = PERIOD,
     ) -> None:
-        """Args: the API, the cache, whom to tell of what was mended, the namespaces we serve (none: all), the time."""
-        self._grace = grace
+        """Args: the API, the cache, whom to tell of what was mended, the namespaces we serve (none: all), the time.
+
+        And for how many seconds a watch may be later than a look, and at the beginning may bring nothing.
+        """
+        self._grace, self._first_grace = grace, first_grace
+        self.is_complete = asyncio.Event()
         self._api, self._cache, self._queue, self._metrics = api, cache, queue, metrics
         self._namespaces, self._clock = namespaces, clock
         self._mended: dict[Kind, int] = {}
@@ -73,10 +82,27 @@ class Audit:
         return {kind.name: now - since for kind, since in self._good.items()}
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Wait until the cache has everything, and then look for ever."""
+        await self.begin()
         while True:
             await asyncio.sleep(PERIOD)
             await self.look()
+
+    async def begin(self) -> None:
+        """Wait until the watches have brought all that the server has now, and read what they do not bring."""
+        late = {kind: await self._look_until_told(kind) for kind in WATCHED}
+        least, since = sys.maxsize, self._clock()
+        while self._clock() - since < self._first_grace:
+            late = {kind: [one for one in some if self._is_late(kind, one)] for kind, some in late.items()}
+            left = sum(map(len, late.values()))
+            if not left:
+                break
+            if left < least:
+                least, since = left, self._clock()
+            await asyncio.sleep(0.1)
+        for kind, some in late.items():
+            await self._mend(kind, some)
+        self.is_complete.set()
 
     async def look(self) -> None:
         """Compare all kinds, and mend what is late."""
@@ -86,6 +112,13 @@ class Audit:
         for kind, suspects in looks.items():
             if suspects is not None:
                 await self._mend(kind, suspects)
+
+    async def _look_until_told(self, kind: Kind) -> list[Late]:
+        while True:
+            found = await self._look(kind)
+            if found is not None:
+                return found
+            await asyncio.sleep(AGAIN)
 
     async def _look(self, kind: Kind) -> list[Late] | None:
         """What the cache does not have as the server has it. None: the server did not say."""

@@ -1,6 +1,7 @@
 """kopf's part: it watches, fills the cache, and tells the queue which key to look at. Nothing else happens here.
 
-Only index and event handlers: any other kind would write kopf's annotations or finalizers into the resource.
+Only event handlers: any other kind would write kopf's annotations or finalizers into the resource, and with an index kopf wakes
+every object that waits for the others whenever one has come: with n objects n * n / 2 times.
 """
 
 import logging
@@ -39,15 +40,12 @@ def register(registry: kopf.OperatorRegistry, cache: Cache, queue: KeyQueue, *, 
 def _watch(registry: kopf.OperatorRegistry, kind: Kind, cache: Cache, queue: KeyQueue) -> None:
     selector = (kind.group, kind.version, kind.plural)
 
-    # An index that stays empty: kopf calls no event handler before all indexes have seen all that there is.
-    @kopf.index(*selector, id=f"seen_{kind.plural}", registry=registry)
-    async def remember(body: kopf.Body, **_: Any) -> None:
-        cache.put(kind, body)
-
-    @kopf.on.event(*selector, id=f"changed_{kind.plural}", registry=registry)
-    async def enqueue(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
+    @kopf.on.event(*selector, id=f"seen_{kind.plural}", registry=registry)
+    async def see(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
         if type == "DELETED":
             cache.remove(kind, body["metadata"]["uid"], int(body["metadata"]["resourceVersion"]))
+        else:
+            cache.put(kind, body)
         for key in keys_of(kind, body):
             queue.add(key)
 

@@ -37,6 +37,8 @@ class Checks:
         """What still has to happen, or None."""
         if not self.started.is_set():
             return "the watches are not set up yet"
+        if not self.audit.is_complete.is_set():
+            return "the watches have not brought everything yet"
         return None if self.election.has_answer else "the API server has not answered yet"
 
 

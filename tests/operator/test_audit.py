@@ -1,5 +1,6 @@
 """What the watches did not bring is found and brought; what they are only slow with is not."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -85,7 +86,14 @@ def queue() -> KeyQueue:
 def auditor(server: Any, cache: Cache, queue: KeyQueue) -> Audit:
     """Without patience for late news."""
     return Audit(
-        api=server, cache=cache, queue=queue, metrics=Metrics(), namespaces=(), clock=time.monotonic, grace=0.0
+        api=server,
+        cache=cache,
+        queue=queue,
+        metrics=Metrics(),
+        namespaces=(),
+        clock=time.monotonic,
+        grace=0.0,
+        first_grace=0.25,
     )
 
 
@@ -131,3 +139,35 @@ async def test_a_server_that_is_away(server: Server, cache: Cache, auditor: Audi
     age = auditor.ages()["ConfigMap"]
     await auditor.look()
     assert auditor.ages()["ConfigMap"] > age
+
+
+async def test_the_beginning(server: Server, cache: Cache, auditor: Audit) -> None:
+    """Work begins when the watches have brought everything, however long it takes while they bring something."""
+    bodies = [server.put(f"vl{number}-config") for number in range(4)]
+    beginning = asyncio.create_task(auditor.begin())
+    for body in bodies:
+        await asyncio.sleep(0.15)
+        assert not auditor.is_complete.is_set()
+        cache.put(CONFIG_MAP, body)
+    await beginning
+    assert auditor.is_complete.is_set()
+
+
+async def test_a_beginning_without_a_watch(server: Server, cache: Cache, auditor: Audit, queue: KeyQueue) -> None:
+    """What no watch brings is read before work begins."""
+    newer = server.put("vl-config")
+    await auditor.begin()
+    assert cache.versions(CONFIG_MAP) == {"uid-vl-config": int(newer["metadata"]["resourceVersion"])}
+    assert await queue.get() == KEY
+
+
+async def test_a_beginning_without_a_server(server: Server, auditor: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing begins before the server has said what there is."""
+    monkeypatch.setattr("omega_operator.audit.AGAIN", 0.01)
+    server.away = True
+    beginning = asyncio.create_task(auditor.begin())
+    await asyncio.sleep(0.1)
+    assert not auditor.is_complete.is_set()
+    server.away = False
+    await beginning
+    assert auditor.is_complete.is_set()

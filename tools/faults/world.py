@@ -105,11 +105,15 @@ class World:
     async def is_settled(self, name: str) -> bool:
         """Whether the newest generation of a resource is ready."""
         found = await self.api.get(RESOURCE, self.namespace, name)
-        if found is None:
-            return False
-        ready = {one["type"]: one for one in found.get("status", {}).get("conditions", ())}.get("Ready")
-        is_newest = ready is not None and ready["observedGeneration"] == found["metadata"]["generation"]
-        return ready is not None and is_newest and ready["status"] == "True"
+        return found is not None and is_settled(found)
+
+
+def is_settled(resource: Manifest) -> bool:
+    """Whether the newest generation of a resource is ready."""
+    conditions = resource.get("status", {}).get("conditions", ())
+    ready: Manifest = next((one for one in conditions if one["type"] == "Ready"), {})
+    found = ready.get("status"), ready.get("observedGeneration")
+    return bool(found == ("True", resource["metadata"]["generation"]))
 
 
 async def until(holds: Callable[[], Awaitable[Any]], seconds: float, what: str, pause: float = 0.1) -> float:
