@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -29,6 +30,11 @@ from omega_operator.worker import WORKERS, work
 END_SECONDS = 10.0
 """For which kopf, and then everything else, may take to end."""
 
+GARBAGE = (50_000, 20, 100)
+"""How many new objects, and rounds, the garbage collector waits for. With a cache of thousands of objects, which live on, its
+default takes a sixth of the processor time of changes, and half of that of an idle operator.
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +49,7 @@ async def run(settings: Settings) -> None:
         stack.push_async_callback(api.close)
         session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
         election = Election(api, settings.pod_namespace, settings.pod_name, clock, queue.begin)
-        kube = Kube(api, election.leads, settings.watch_namespaces, clock, metrics.wrote)
+        kube = Kube(api, election.leads, settings.watch_namespaces, clock, wrote=metrics.wrote, remember=cache.put)
         pods = PodConfigs(session, kube, clock)
         kinds = OptionalKinds(api, cache, queue)
         downloads = Downloads(session, clock)
@@ -134,6 +140,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.configure(settings.log_level, settings.log_format)
+    gc.set_threshold(*GARBAGE)
     asyncio.run(run(settings))
     return 0
 

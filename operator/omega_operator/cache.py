@@ -1,4 +1,4 @@
-"""What the watches have brought in: resources, their children and their pods, by the resource's key.
+"""What the watches have brought in, and what our own writes made: resources, their children and pods, by the resource's key.
 
 Kept as JSON text: a fifth of the memory of dictionaries, and nobody can change what others read. An object never goes back
 to an older version, whatever the order in which its news comes.
@@ -33,19 +33,26 @@ class Cache:
         self._by_key: dict[Kind, dict[Key, set[str]]] = {kind: {} for kind in WATCHED}
         self._gone: OrderedDict[str, int] = OrderedDict()
 
-    # filled by the watches
+    # filled by the watches, and with the answers to our writes
 
-    def put(self, kind: Kind, body: Mapping[str, Any]) -> None:
-        """Remember an object, unless what is remembered of it is newer."""
+    def put(self, kind: Kind, body: Mapping[str, Any]) -> bool:
+        """Remember an object, unless what is remembered of it is newer. Returns whether it is news.
+
+        What is here already is none: an answer to a write of ours that the watch brings too. Older news counts: it may be
+        of a change that nobody has looked at since.
+        """
         uid, version = body["metadata"]["uid"], int(body["metadata"]["resourceVersion"])
         held = self._objects[kind].get(uid)
-        if version <= self._gone.get(uid, 0) or (held is not None and version <= held.version):
-            return
+        if held is not None and version == held.version:
+            return False
+        if version <= self._gone.get(uid, 0) or (held is not None and version < held.version):
+            return True
         self._drop(kind, uid)
         keys = frozenset(keys_of(kind, body))
         self._objects[kind][uid] = _Held(version, pack(kind, body), keys)
         for key in keys:
             self._by_key[kind].setdefault(key, set()).add(uid)
+        return True
 
     def remove(self, kind: Kind, uid: str, version: int) -> frozenset[Key]:
         """Forget an object that is gone as of a version; returns the keys that it was about."""
@@ -67,11 +74,10 @@ class Cache:
 
     def resource(self, key: Key) -> Manifest | None:
         """One resource; of two, of which one is gone without our knowing yet, the newer."""
-        found = self._read(RESOURCE, key)
-        return max(found, key=lambda one: int(one["metadata"]["resourceVersion"]), default=None)
+        return next(reversed(self._read(RESOURCE, key)), None)
 
     def children(self, key: Key) -> dict[Ref, Manifest]:
-        """All children of one resource but its pods."""
+        """All children of one resource but its pods; of two of one name the newer."""
         return {Ref(kind, one["metadata"]["name"]): one for kind in CHILDREN for one in self._read(kind, key)}
 
     def pods(self, key: Key, component: str = labels.SERVER) -> tuple[Manifest, ...]:
@@ -109,7 +115,9 @@ class Cache:
         return held.keys
 
     def _read(self, kind: Kind, key: Key) -> list[Manifest]:
-        return [json.loads(self._objects[kind][uid].text) for uid in self._by_key[kind].get(key, ())]
+        """Oldest version first."""
+        held = sorted(self._objects[kind][uid] for uid in self._by_key[kind].get(key, ()))
+        return [json.loads(one.text) for one in held]
 
 
 def keys_of(kind: Kind, body: Mapping[str, Any]) -> set[Key]:

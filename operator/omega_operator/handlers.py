@@ -44,8 +44,8 @@ def _watch(registry: kopf.OperatorRegistry, kind: Kind, cache: Cache, queue: Key
     async def see(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
         if type == "DELETED":
             cache.remove(kind, body["metadata"]["uid"], int(body["metadata"]["resourceVersion"]))
-        else:
-            cache.put(kind, body)
+        elif not cache.put(kind, body):
+            return
         for key in keys_of(kind, body):
             queue.add(key)
 

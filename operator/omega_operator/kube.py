@@ -67,9 +67,6 @@ class _Written:
     seen: str
     """Of the fields of our manifest in the server's words: 1000m comes back as 1."""
 
-    answer: Manifest | None
-    """The whole object, until the cache is as far."""
-
 
 @dataclass
 class _Looked:
@@ -87,7 +84,9 @@ class Kube:
         may_write: Callable[[], bool],
         namespaces: tuple[str, ...],
         clock: Callable[[], float],
+        *,
         wrote: Callable[[str, str, str], None],
+        remember: Callable[[Kind, Manifest], object],
     ) -> None:
         """The cluster, of which nothing has been looked at.
 
@@ -97,36 +96,16 @@ class Kube:
             namespaces: those that we serve; none: all.
             clock: monotonic, in seconds.
             wrote: hears the kind, the verb and the outcome of each write.
+            remember: gets what each write made, before the watches bring it.
         """
         self._api, self._may_write, self._namespaces, self._clock = api, may_write, namespaces, clock
-        self._wrote = wrote
+        self._wrote, self._remember = wrote, remember
         self._progress: Counter[Key] = Counter()
         self._written: dict[Key, dict[Ref, _Written]] = {}
-        self._statuses: dict[Key, Manifest] = {}
         self._told: dict[Key, set[str]] = {}
         self._looked = _Looked()
 
     # observe
-
-    def freshest(self, key: Key, ref: Ref, cached: Manifest) -> Manifest:
-        """A child as the cache has it, or as our own last write left it where the cache is not as far yet."""
-        written = self._written.get(key, {}).get(ref)
-        if written is None or written.answer is None:
-            return cached
-        if _version(written.answer) > _version(cached):
-            return written.answer
-        written.answer = None
-        return cached
-
-    def freshest_resource(self, key: Key, cached: Manifest) -> Manifest:
-        """A resource with the status that we wrote last, where the cache is not as far yet."""
-        written = self._statuses.get(key)
-        if written is None:
-            return cached
-        if written["metadata"]["uid"] == cached["metadata"]["uid"] and _version(written) > _version(cached):
-            return cached | {"status": written.get("status", {})}
-        del self._statuses[key]
-        return cached
 
     async def room(self, namespace: str, priority_class: str, *, anew: bool) -> Room | None:
         """What is free for pods of this priority class; None where we may not look.
@@ -173,7 +152,8 @@ class Kube:
             await self._check_name(ref, key.namespace, uid)
         answer = await self._write("apply", ref.kind, key.namespace, ref.name, manifest)
         self._progress[key] += 1
-        written[ref] = _Written(digest, _digest(ownership.project(answer, manifest)), answer)
+        self._remember(ref.kind, answer)
+        written[ref] = _Written(digest, _digest(ownership.project(answer, manifest)))
         return answer
 
     async def prune(self, namespace: str, ref: Ref, child: Manifest) -> None:
@@ -184,24 +164,26 @@ class Kube:
         except NotFound:
             return
 
-    async def write_status(self, key: Key, uid: str, status: dict[str, Any]) -> None:
-        """Apply a resource's status."""
+    async def write_status(self, key: Key, uid: str, status: dict[str, Any]) -> Manifest:
+        """Apply a resource's status; returns the resource, whose other parts may be newer than the one that was observed."""
         manifest = {
             "apiVersion": RESOURCE.api_version,
             "kind": RESOURCE.name,
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
             "status": status,
         }
-        self._statuses[key] = await self._write("apply", RESOURCE, key.namespace, f"{key.name}/status", manifest)
+        answer = await self._write("apply", RESOURCE, key.namespace, f"{key.name}/status", manifest)
         self._told.pop(key, None)
         self._progress[key] += 1
+        self._remember(RESOURCE, answer)
+        return answer
 
     async def annotate_pod(self, pod: Manifest, annotations: Mapping[str, str]) -> None:
         """Set annotations of a pod, if it still exists."""
         head = pod["metadata"]
         body = {"metadata": {"uid": head["uid"], "annotations": dict(annotations)}}
         try:
-            await self._write("patch", POD, head["namespace"], head["name"], body)
+            self._remember(POD, await self._write("patch", POD, head["namespace"], head["name"], body))
         except NotFound:
             return
 
@@ -227,7 +209,7 @@ class Kube:
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered about a resource that is gone."""
-        for memory in (self._statuses, self._written, self._progress, self._told):
+        for memory in (self._written, self._progress, self._told):
             memory.pop(key, None)
 
     def progress(self, key: Key) -> int:
@@ -291,11 +273,6 @@ def _outcome(error: ApiError) -> str:
         return "throttled"
     words = {NoAnswer: "no_answer", Conflict: "conflict", NotFound: "gone", Refused: "refused"}
     return next((word for kind, word in words.items() if isinstance(error, kind)), "failed")
-
-
-def _version(manifest: Manifest) -> int:
-    """Resource versions are ordered numbers since Kubernetes 1.35."""
-    return int(manifest["metadata"]["resourceVersion"])
 
 
 def _times(event: Manifest) -> int:

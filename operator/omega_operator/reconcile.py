@@ -29,7 +29,7 @@ AFTER_REFUSAL = 60.0
 """Seconds after which something that the API server refused is tried again."""
 
 SOON = 0.05
-"""Seconds after which a resource whose children were written is looked at for its status, while others wait."""
+"""Seconds after which a resource whose children were written is looked at again: what follows from them, and its status."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,23 +63,21 @@ class Reconciler:
             ApiError: the API server failed, or somebody else wrote at the same time: try again.
             NotLeading: another replica does it.
         """
-        cached = self._cache.resource(key)
-        if cached is None:
+        body = self._cache.resource(key)
+        if body is None:
             self._kube.forget(key)
             self._pods.forget(key)
             self._downloads.forget(key)
             self._pods_seen.pop(key, None)
             return None
-        body = self._kube.freshest_resource(key, cached)
         if body["metadata"].get("deletionTimestamp"):
             return None
         try:
             resource = _parse(body)
         except ResourceError as error:
-            await self._write(
-                body, status.invalid(body["metadata"]["generation"], str(error), _status(body), self._now())
-            )
-            return None
+            generation = body["metadata"]["generation"]
+            said = status.invalid(generation, str(error), _status(body), self._now())
+            return _at_once_if_newer(await self._write(body, said), generation)
         return await self._bring_about(body, resource)
 
     def progress(self, key: Key) -> int:
@@ -91,30 +89,31 @@ class Reconciler:
         return self._cache.resource(key) is not None
 
     async def _bring_about(self, body: Manifest, resource: OmegaVLMDeployment) -> float | None:
+        key, looks = _key(resource), list[float | None]()
         observed = await self._observe(resource)
         wanted = desired(resource, observed, self._settings)
-        cause, retry = causes.refusal(resource), None
+        cause = causes.refusal(resource)
         if cause is None:
             if await self._is_gone(resource, observed, wanted):
                 return None
             body = await self._prepare(body, resource, observed, wanted)
-            writes = self.progress(_key(resource))
+            writes = self.progress(key)
             observed, cause = await self._apply(resource, observed, wanted)
-            retry = AFTER_REFUSAL if cause is not None else None
-            configs = await self._pods.settle(_key(resource), observed.pods, digest(resource))
-            if cause is None and self.progress(_key(resource)) > writes and self._others_wait():
+            configs = await self._pods.settle(key, observed.pods, digest(resource))
+            wrote = self.progress(key) > writes
+            if wrote and cause is None and self._others_wait():
                 return SOON  # what others have asked for is done before it is told what was done for this one
-            progress = await self._downloads.look(_key(resource), observed.download_pods)
+            looks += [AFTER_REFUSAL if cause is not None else None, SOON if wrote else None]
+            progress = await self._downloads.look(key, observed.download_pods)
             observed = dataclasses.replace(observed, configs=configs, download=progress)
         cause = cause or causes.find(resource, observed, wanted.way)
-        await self._write(body, status.status(resource, observed, wanted, cause, _status(body)))
-        key = _key(resource)
-        looks = (
-            retry,
+        body = await self._write(body, status.status(resource, observed, wanted, cause, _status(body)))
+        looks += [
+            _at_once_if_newer(body, resource.metadata.generation),
             self._pods.next_look(key),
             self._downloads.next_look(key),
             self._next_look(observed, wanted),
-        )
+        ]
         return min((look for look in looks if look is not None), default=None)
 
     async def _is_gone(self, resource: OmegaVLMDeployment, observed: Observed, wanted: Desired) -> bool:
@@ -141,8 +140,8 @@ class Reconciler:
         key = _key(resource)
         kinds = await self._kinds.known()
         children = {
-            ref: self._kube.freshest(key, ref, cached)
-            for ref, cached in self._cache.children(key).items()
+            ref: child
+            for ref, child in self._cache.children(key).items()
             if ref.kind not in OPTIONAL or ref.kind in kinds
         }
         pods, download_pods = self._cache.pods(key), self._cache.pods(key, DOWNLOAD)
@@ -221,7 +220,7 @@ class Reconciler:
         return (self._now() - created).total_seconds()
 
     async def _write(self, body: Manifest, new: dict[str, Any]) -> Manifest:
-        """Write the status if it changed, and tell what a person would want to know. Returns the resource with it.
+        """Write the status if it changed, and tell what a person would want to know. Returns the resource as it is then.
 
         The status comes last: who is cut off before it tells again, and an Event that is told again is told once.
         """
@@ -240,8 +239,7 @@ class Reconciler:
                     transition.reason,
                     transition.message,
                 )
-        await self._kube.write_status(key, head["uid"], new)
-        return body | {"status": new}
+        return await self._kube.write_status(key, head["uid"], new)
 
 
 def utc_now() -> datetime:
@@ -251,6 +249,11 @@ def utc_now() -> datetime:
 
 def _key(resource: OmegaVLMDeployment) -> Key:
     return Key(resource.metadata.namespace, resource.metadata.name)
+
+
+def _at_once_if_newer(body: Manifest, generation: int) -> float | None:
+    """Somebody may have changed a resource before its status was written: in the answer that is no news any more."""
+    return 0.0 if body["metadata"]["generation"] > generation else None
 
 
 def _parse(body: Manifest) -> OmegaVLMDeployment:

@@ -56,3 +56,22 @@ def test_a_resource_is_made_again() -> None:
     assert found["metadata"]["uid"] == "new"
     cache.remove(RESOURCE, "old", 8)
     assert cache.keys() == {KEY}
+
+
+def test_what_is_news() -> None:
+    """What we wrote is no news when the watch brings it; what came before it is, for nobody has looked at it yet."""
+    cache = Cache()
+    assert cache.put(CONFIG_MAP, config_map(5))
+    assert not cache.put(CONFIG_MAP, config_map(5))
+    assert cache.put(CONFIG_MAP, config_map(4))
+    assert cache.put(CONFIG_MAP, config_map(6))
+
+
+def test_a_child_is_made_again() -> None:
+    """Of two children of one name the newer counts, until the end of the older is known."""
+    cache = Cache()
+    cache.put(CONFIG_MAP, config_map(9, uid="new", number=2))
+    cache.put(CONFIG_MAP, config_map(8, uid="old", number=1))
+    assert cache.children(KEY)[REF]["data"] == {"number": 2}
+    cache.remove(CONFIG_MAP, "new", 10)
+    assert cache.children(KEY)[REF]["data"] == {"number": 1}

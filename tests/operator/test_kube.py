@@ -39,7 +39,7 @@ def server() -> Server:
 @pytest.fixture
 def kube(server: Any) -> Kube:
     """Before that server."""
-    return Kube(server, lambda: True, (), time.monotonic, lambda *_: None)
+    return Kube(server, lambda: True, (), time.monotonic, wrote=lambda *_: None, remember=lambda *_: None)
 
 
 async def test_an_event_is_told_once(kube: Kube, server: Server) -> None:

@@ -79,7 +79,7 @@ async def test_a_server_that_ends(world: Any, stand_in: str, kubectl: Callable[.
 async def test_a_warning_that_came_once(api: Any, namespace: str) -> None:
     """A kubelet's first failures may be over with the next try: only what keeps coming is told as a cause."""
     pod = {"metadata": {"name": "p", "namespace": namespace, "uid": "7"}}
-    kube = Kube(api, lambda: True, (namespace,), time.monotonic, lambda *_: None)
+    kube = Kube(api, lambda: True, (namespace,), time.monotonic, wrote=lambda *_: None, remember=lambda *_: None)
     for name, times in (("once", 1), ("lasting", 3)):
         event = {
             "metadata": {"name": name, "namespace": namespace},
