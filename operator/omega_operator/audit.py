@@ -20,7 +20,9 @@ from omega_operator.metrics import Metrics
 from omega_operator.queue import KeyQueue
 
 PERIOD = 30.0
-"""Seconds between two looks: a change is seen within 75 seconds, even if no watch works."""
+"""Seconds from the beginning of a look to that of the next: a change, and what the cluster makes of what we did about it, are
+seen within 75 seconds, even if no watch works.
+"""
 
 GRACE = 5.0
 """Seconds that a watch may be later than a look."""
@@ -84,8 +86,10 @@ class Audit:
     async def run(self) -> None:
         """Wait until the cache has everything, and then look for ever."""
         await self.begin()
+        due = self._clock()
         while True:
-            await asyncio.sleep(PERIOD)
+            due = max(due + PERIOD, self._clock())
+            await asyncio.sleep(due - self._clock())
             await self.look()
 
     async def begin(self) -> None:
