@@ -34,10 +34,10 @@ async def test_full_clusters_and_lost_figures(world: Any, stand_in: str, tell: T
     # 40 for one engine are two and a half times too many; the pod that is pending counts as idle: 20 for each of two.
     await tell({busy: "40"})
     await world.until(lambda: wants(world, 3), 180)
-    await stays(world, 3, 15)
+    await stays(world, 3, 11)
     await tell({})
     await world.until(lambda: is_active(world, "False"), 120)
-    await stays(world, 3, 10)
+    await stays(world, 3, 7)
     await tell({busy: "40"})
     await world.until(lambda: is_active(world, "True"), 120)
     await stays(world, 3, 6)
