@@ -1,4 +1,4 @@
-"""The demo's release and resource, brought up by the demo's own stages and taken down with the last of its tests."""
+"""The demo's release and resource, brought up by the demo's own stages and taken down with the last test of a module."""
 
 import json
 import sys
@@ -52,7 +52,7 @@ def _client(address: str, key: str) -> OpenAI:
     return OpenAI(base_url=f"{address}/v1", api_key=key, timeout=60, max_retries=0)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def demo(cluster: Any) -> Iterator[Demo]:
     """The demo, Ready."""
     own = Path(cluster.kubeconfig).resolve() == PLACES.kubeconfig.resolve()

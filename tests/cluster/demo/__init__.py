@@ -1,1 +1,0 @@
-"""A package, so that its tests share one demo, which ends with the last of them."""
