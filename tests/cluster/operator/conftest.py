@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 import operator_process
-from faults.world import connect
+from faults.world import connect, is_settled
 from omega_operator.api import Api
 from omega_operator.kinds import CHILDREN, POD, RESOURCE, Kind, Manifest
 
@@ -216,9 +216,7 @@ class World:
 
     async def is_settled(self, name: str = "vl") -> bool:
         """Whether the newest generation of a resource is ready."""
-        generation = (await self.get(RESOURCE, name))["metadata"]["generation"]
-        ready = (await self.conditions(name)).get("Ready", {})
-        return (ready.get("status"), ready.get("observedGeneration")) == ("True", generation)
+        return is_settled(await self.get(RESOURCE, name))
 
     async def until(self, holds: Callable[[], Awaitable[Any]], seconds: float) -> float:
         """Wait until something holds; returns the seconds it took and fails after as many as are given."""
