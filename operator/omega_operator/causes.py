@@ -114,7 +114,7 @@ def _no_volume(resource: OmegaVLMDeployment, observed: Observed, one: Manifest) 
 
 def _failing(one: Manifest, observed: Observed) -> str:
     """Why a download ended the last time; nothing once it has got further again."""
-    ended = pod.last_end(one)
+    ended = pod.failure(one)
     if ended is None or (observed.download is not None and observed.download.bytes):
         return ""
     words = _last_line(ended.get("message", "")).removeprefix("omega-server: ")

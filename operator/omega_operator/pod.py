@@ -7,9 +7,6 @@ from typing import Any
 from omega_operator import labels
 from omega_operator.kinds import Manifest
 
-CRASH_LOOP = 2
-"""Restarts of a container after which there is no third chance."""
-
 
 def name(pod: Manifest) -> str:
     """The pod's name."""
@@ -100,21 +97,11 @@ def waiting(pod: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def failure(pod: Manifest) -> dict[str, Any] | None:
-    """How a container ended: exitCode, reason, message. None if none failed, or one that did has a second chance now.
+    """How a container ended the last time, whether or not it runs again: exitCode, reason, message. None if well.
 
-    From the second failure on it is said also while the container runs once more, until the pod is ready: in a crash loop
-    the answer to why it does not serve is the same all the time.
+    Until the pod is ready it stays the answer to why it does not serve: one that came and went with each start of a crash
+    loop would be told again and again.
     """
-    for status in _statuses(pod):
-        has_second_chance = "running" in status.get("state", {}) and status.get("restartCount", 0) < CRASH_LOOP
-        ended = _end(status)
-        if ended and not has_second_chance:
-            return ended
-    return None
-
-
-def last_end(pod: Manifest) -> dict[str, Any] | None:
-    """How a container ended the last time, whether or not it runs again: exitCode, reason, message. None if well."""
     return next(filter(None, map(_end, _statuses(pod))), None)
 
 

@@ -198,11 +198,7 @@ def _pod(index: int, short: Json, config: str, newest: str) -> Json:
     head: Json = {"name": f"p{index}", "annotations": {"omegavlm.io/template": short.get("template", newest)}}
     if short.get("terminating"):
         head["deletionTimestamp"] = "2030-01-02T03:05:00Z"
-    container = {
-        "state": short.get("state", {"running": {}}),
-        "lastState": short.get("lastState", {}),
-        "restartCount": short.get("restarts", 0),
-    }
+    container = {"state": short.get("state", {"running": {}}), "lastState": short.get("lastState", {})}
     containers = [] if short.get("unschedulable") else [container]
     found = [{"type": "Ready", "status": str(bool(short.get("ready"))), "lastTransitionTime": "2030-01-02T03:02:23Z"}]
     if short.get("unschedulable"):
