@@ -44,10 +44,10 @@ test-others: environment ## All other tests: no cluster; minutes.
 go-tools: environment ## Build Kubernetes and the other Go programs of the tests, once.
 	$(PYTHON) tools/cluster tools
 
-# Both at once, for most of its time each waits. What one says is shown when it has ended. A compiler beside them would make
-# them wait too long.
-test: check go-tools ## Everything, as CI runs it.
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going --assume-old=environment test-others test-cluster
+# The cluster's tests beside all others, for most of its time each waits. What one says is shown when it has ended. A compiler
+# beside them would make them wait too long.
+test: environment go-tools ## Everything, as CI runs it.
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going --assume-old=environment test-cluster check test-others
 
 serve: environment ## The server alone, with the demo model on the CPU, at http://127.0.0.1:8000.
 	.venv/bin/omega-server serve --model-path demo/model --device cpu --dtype float32

@@ -1,17 +1,23 @@
 """The demo's release and resource, brought up by the demo's own stages and taken down with the last test of a module."""
 
+from __future__ import annotations
+
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import OpenAI
+from openai import OpenAI, OpenAIError
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[0:0] = [str(ROOT / "demo"), str(ROOT / "tools")]
+
+STREAMS = 2
 
 from cluster import go_tools  # noqa: E402
 from cluster.places import PLACES  # noqa: E402
@@ -46,6 +52,41 @@ class Demo:
             self.cluster.run("kubectl", *target, "--type=merge", patch, "--output=json")
         )
         return changed
+
+
+class Load:
+    """Clients that ask one question after another, streaming, until told to stop."""
+
+    def __init__(self, demo: Demo) -> None:
+        self.demo = demo
+        self.answered = 0
+        self.failures: list[str] = []
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Load:
+        self._pool = ThreadPoolExecutor(STREAMS)
+        for number in range(STREAMS):
+            self._pool.submit(self._ask, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._pool.shutdown()
+
+    def _ask(self, number: int) -> None:
+        asked = questions.read()
+        while not self._stopped.is_set():
+            messages: Any = [{"role": "user", "content": asked[number % len(asked)].content}]
+            number += 1
+            try:
+                stream = self.demo.client.chat.completions.create(model=release.NAME, messages=messages, stream=True)
+                reasons = [chunk.choices[0].finish_reason for chunk in stream if chunk.choices]
+            except OpenAIError as error:
+                self.failures.append(repr(error))
+            else:
+                self.answered += 1
+                if reasons[-1:] not in (["stop"], ["length"]):
+                    self.failures.append(f"ended with {reasons[-1:]}")
 
 
 def _client(address: str, key: str) -> OpenAI:
@@ -86,3 +127,9 @@ def ask(demo: Demo) -> Callable[[questions.Question], str]:
         return answer.choices[0].message.content or ""
 
     return run
+
+
+@pytest.fixture
+def load(demo: Demo) -> Load:
+    """Load on the demo, while it is entered."""
+    return Load(demo)

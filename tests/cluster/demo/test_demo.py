@@ -3,7 +3,10 @@
 import base64
 import io
 import json
+import os
+import statistics
 import time
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,10 +14,17 @@ from typing import Any
 import openai
 import pytest
 
+from omega_schema.resource import OmegaVLMDeployment
+from omega_schema.server_config import ServerConfig, config_hash
 from stages import questions, release
 from stages.console import Console
 
 Ask = Callable[[questions.Question], str]
+
+CHANGES = int(os.environ.get("LIVE_CHANGES", "30"))
+"""Changes of the live configuration under load."""
+PATIENCE = 30.0
+"""Seconds after which a change counts as lost."""
 
 BAD_PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(b'no').decode()}"}}
 PRIVATE_ADDRESS = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:8000/health"}}
@@ -94,8 +104,54 @@ def test_an_image_holds_its_own_side_only(
     assert json.loads(told.splitlines()[-1]) == [held, 65532, False]
 
 
+def test_changes_under_load(demo: Any, load: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of many changes reaches the pod while requests run; none of these fails, and nothing restarts."""
+    before = [pod["metadata"]["uid"] for pod in demo.pods()]
+    seconds = []
+    with load:
+        for number in range(CHANGES):
+            started = time.monotonic()
+            changed = demo.patch(change(number))
+            wanted = config_hash(ServerConfig.of(OmegaVLMDeployment.parse(changed).spec).to_json())
+            while applied(demo.address) != wanted:
+                assert time.monotonic() < started + PATIENCE, f"change {number} never arrived: {change(number)}"
+                time.sleep(0.01)
+            seconds.append(time.monotonic() - started)
+    with capsys.disabled():
+        print(  # noqa: T201 - the numbers are what a reader wants to know
+            f"\nlive changes: {CHANGES} under {load.answered} requests, {len(load.failures)} failed; from kubectl patch "
+            f"to the pod's report: median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s"
+        )
+    assert load.failures == []
+    assert load.answered > 0
+    assert [pod["metadata"]["uid"] for pod in demo.pods()] == before
+    assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in demo.pods()] == [0]
+    # The operator hears of the last change a moment after the pod has said so to this test.
+    until(lambda: says_applied(demo.resource), PATIENCE)
+
+
+def test_a_change_does_what_it_says(demo: Any) -> None:
+    """A limit of one picture per request refuses two, and lets them through once it is two."""
+    picture = questions.read()[0].content[0]
+    messages: Any = [{"role": "user", "content": [picture, picture, {"type": "text", "text": "How many?"}]}]
+
+    def is_refused() -> bool:
+        try:
+            demo.client.chat.completions.create(model=release.NAME, messages=messages, max_tokens=4)
+        except openai.BadRequestError:
+            return True
+        return False
+
+    for most in (1, 2):
+        demo.patch({"images": {"maxPerRequest": most}})
+        until(lambda: is_refused() == (most == 1), PATIENCE)  # noqa: B023
+
+
 def test_keys_are_rotated_without_a_restart(demo: Any, client_of: Callable[[str, str], openai.OpenAI]) -> None:
-    """With a Secret of keys a request needs one; a key that is added works, and one that is removed no longer does."""
+    """With a Secret of keys a request needs one; a key that is added works, and one that is removed no longer does.
+
+    The last one of this file, for it leaves the demo with keys.
+    """
 
     def is_taken(key: str) -> bool:
         # A connection of its own: the Service must choose a pod for it now.
@@ -127,8 +183,26 @@ def test_keys_are_rotated_without_a_restart(demo: Any, client_of: Callable[[str,
     after = [pod for pod in demo.pods() if "deletionTimestamp" not in pod["metadata"]]
     assert {pod["metadata"]["uid"] for pod in after} == before
     assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in after] == [0]
-    demo.patch({"auth": None})
-    release.wait_ready(demo.cluster, show=lambda line: None)
+
+
+def change(number: int) -> dict[str, Any]:
+    """The spec's part that change ``number`` sets: pictures and generation in turn, never the same value twice."""
+    if number % 2:
+        return {"generation": {"defaults": {"maxNewTokens": 32 + number}}}
+    return {"images": {"maxSize": 512 + 8 * number}}
+
+
+def applied(address: str) -> str | None:
+    """The hash of the configuration that the server says it uses."""
+    with urllib.request.urlopen(f"{address}/ready", timeout=5) as answer:
+        told: str | None = json.load(answer)["config"]["hash"]
+        return told
+
+
+def says_applied(resource: dict[str, Any]) -> bool:
+    """Whether the status says, of the resource as it is now, that its configuration runs everywhere."""
+    (applied,) = (one for one in resource["status"]["conditions"] if one["type"] == "ConfigApplied")
+    return (applied["status"], applied["observedGeneration"]) == ("True", resource["metadata"]["generation"])
 
 
 def until(holds: Callable[[], bool], seconds: float) -> None:
@@ -136,4 +210,4 @@ def until(holds: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
-        time.sleep(0.2)
+        time.sleep(0.1)

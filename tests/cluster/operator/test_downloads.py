@@ -168,9 +168,9 @@ async def test_one_download_for_all_replicas(download: Callable[..., Download], 
 async def test_killed_downloads(download: Callable[..., Download], kubectl: Callable[..., str]) -> None:
     """A download whose process or pod is killed at random moments goes on where it was, in the same Job."""
     dice = random.Random(1)
-    weights = {f"model-{index}.safetensors": dice.randbytes(16 * MIB) for index in range(3)}
+    weights = {f"model-{index}.safetensors": dice.randbytes(10 * MIB) for index in range(3)}
     one = download({"config.json": b"{}"} | weights, rate=0.6 * MIB)
-    points = sorted(dice.randrange(2 * MIB, 46 * MIB) for _ in range(5))
+    points = sorted(dice.randrange(2 * MIB, 28 * MIB) for _ in range(3))
     killed: set[int] = set()
     with one.hub.served(str(HOST_ADDRESS)) as endpoint:
         await one.begin(endpoint)
