@@ -23,14 +23,12 @@ Tell = Callable[[dict[str, str]], Coroutine[Any, Any, None]]
 
 async def test_full_clusters_and_lost_figures(world: Any, stand_in: str, tell: Tell) -> None:
     """A busy pod makes more pods wanted once; while these find no place, and while figures are missing, the number stays."""
-    await world.serve(
-        stand_in,
-        replicas=None,
-        autoscaling={"scaler": "HPA", "minReplicas": 2, "maxReplicas": 9, "requestsPerEngine": 16},
-        pod={"affinity": ALONE, "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}}},
-    )
+    resources = {"requests": {"cpu": "10m", "memory": "32Mi"}}
+    await world.serve(stand_in, replicas=2, pod={"affinity": ALONE, "resources": resources})
     await world.until(lambda: running(world), 180)
     (busy,) = await running(world)
+    autoscaling = {"scaler": "HPA", "minReplicas": 2, "maxReplicas": 9, "requestsPerEngine": 16}
+    await world.patch(RESOURCE, "vl", {"spec": {"replicas": None, "autoscaling": autoscaling}})
     # 40 for one engine are two and a half times too many; the pod that is pending counts as idle: 20 for each of two.
     await tell({busy: "40"})
     await world.until(lambda: wants(world, 3), 180)
