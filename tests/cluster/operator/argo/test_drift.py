@@ -18,7 +18,7 @@ from omega_operator.kinds import DEPLOYMENT, RESOURCE, SERVICE, Kind, Manifest
 from omega_operator.labels import NAME
 
 ROOT = Path(__file__).resolve().parents[4]
-MINUTES = float(os.environ.get("ARGO_MINUTES", "0.5"))
+MINUTES = float(os.environ.get("ARGO_MINUTES", "0.2"))
 """How long an autoscaler is watched at work."""
 
 Write = Callable[..., Manifest]
