@@ -33,7 +33,17 @@ fi
 echo "environment: installing the pinned packages into .venv (the first time downloads about 4 GB)"
 "$uv/bin/uv" venv --quiet --clear --python "$python" .venv
 export VIRTUAL_ENV="$PWD/.venv"
-# Compiled once here: a process that imports torch and transformers from source needs seconds more, each time.
-"$uv/bin/uv" pip sync --quiet --compile-bytecode --require-hashes requirements/dev.txt
+# Compiled once for all checkouts: a process that imports torch and transformers from source needs seconds more, each time.
+# Python takes compiled code for a source of the same time and size, which uv keeps, and ignores the rest.
+"$uv/bin/uv" pip sync --quiet --require-hashes requirements/dev.txt
+compiled=$cache/compiled/$key.tar
+if [ ! -f "$compiled" ]; then
+    .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null || true # some packages hold files of other Pythons
+    rm -rf "$cache/compiled" && mkdir -p "$cache/compiled"
+    find .venv/lib -name __pycache__ -prune -print0 | tar --null --files-from=- -cf "$compiled.$$"
+    mv "$compiled.$$" "$compiled"
+else
+    tar -xf "$compiled"
+fi
 "$uv/bin/uv" pip install --quiet --no-deps --no-build-isolation -e crds -e operator -e server
 echo "$key" >.venv/.key

@@ -147,7 +147,7 @@ async def test_idle_writes_nothing(world: Any, operator: Any) -> None:
     await world.create("other", gpu={"count": 1}, service={"annotations": {"a": "b"}})
     for name in ("vl", "other"):
         await world.until_condition("Ready", "True", "ScaledToZero", name=name)
-    await _is_quiet(world, seconds=15)
+    await _is_quiet(world, seconds=8)
     before = await _versions(world)
     operator.stop()
     operator.start()
