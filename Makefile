@@ -39,13 +39,13 @@ test-cluster: environment ## Tests against a real Kubernetes (started here, root
 	.venv/bin/pytest --durations=20 tests/cluster
 
 test-others: environment ## All other tests: no cluster; minutes.
-	nice -n 19 .venv/bin/pytest --durations=20 tests --ignore=tests/cluster
+	.venv/bin/pytest --durations=20 tests --ignore=tests/cluster
 
 go-tools: environment ## Build Kubernetes and the other Go programs of the tests, once.
 	$(PYTHON) tools/cluster tools
 
-# The cluster's tests beside all others, for most of its time each waits; they take longest, and so the others stand back. What
-# one says is shown when it has ended. A compiler beside them would make them wait too long.
+# The cluster's tests beside all others, for most of its time each waits. What one says is shown when it has ended. A compiler
+# beside them would make them wait too long.
 test: environment go-tools ## Everything, as CI runs it.
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going --assume-old=environment test-cluster check test-others
 
