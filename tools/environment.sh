@@ -36,12 +36,13 @@ export VIRTUAL_ENV="$PWD/.venv"
 # Compiled once for all checkouts: a process that imports torch and transformers from source needs seconds more, each time.
 # Python takes compiled code for a source of the same time and size, which uv keeps, and ignores the rest.
 "$uv/bin/uv" pip sync --quiet --require-hashes requirements/dev.txt
-compiled=$cache/compiled/$key.tar
+compiled=$cache/compiled/$key-$(.venv/bin/python -c 'import sys; print(sys.implementation.cache_tag)').tar
 if [ ! -f "$compiled" ]; then
     .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null || true # some packages hold files of other Pythons
-    rm -rf "$cache/compiled" && mkdir -p "$cache/compiled"
+    mkdir -p "$cache/compiled"
     find .venv/lib -name __pycache__ -prune -print0 | tar --null --files-from=- -cf "$compiled.$$"
     mv "$compiled.$$" "$compiled"
+    find "$cache/compiled" -name '*.tar' ! -path "$compiled" -delete
 else
     tar -xf "$compiled"
 fi

@@ -17,12 +17,13 @@ from openai import OpenAI, OpenAIError
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[0:0] = [str(ROOT / "demo"), str(ROOT / "tools")]
 
-STREAMS = 2
-
 from cluster import go_tools  # noqa: E402
 from cluster.places import PLACES  # noqa: E402
 from stages import images, questions, release  # noqa: E402
 from stages.cluster import Cluster  # noqa: E402
+
+STREAMS = 2
+"""Clients of a load."""
 
 
 @dataclass(frozen=True)
