@@ -127,16 +127,34 @@ def nodes_of(nodes: Iterable[Manifest], pods: Iterable[Manifest]) -> tuple[Node,
     ended. Pods that ended hold nothing.
     """
     held: dict[str, list[Occupant]] = defaultdict(list)
-    for pod in pods:
-        node_name = pod["spec"].get("nodeName")
-        if node_name and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}:
-            held[node_name].append(occupant(pod["metadata"].get("namespace", ""), pod))
+    for pod in filter(_holds, pods):
+        held[pod["spec"]["nodeName"]].append(occupant(pod["metadata"].get("namespace", ""), pod))
     return tuple(_node(node, held[node["metadata"]["name"]]) for node in nodes if _takes_pods(node))
+
+
+def shows(nodes: Iterable[Node], namespace: str, selector: Mapping[str, str], pods: Iterable[Manifest]) -> bool:
+    """Whether just these of the pods that a selector selects are on the nodes; else some came or went since.
+
+    What became of pods on nodes that take none is not looked at.
+    """
+    wanted, there, known = selector.items(), set(), set()
+    for node in nodes:
+        known.add(node.name)
+        there |= {
+            (node.name, one.name) for one in node.pods if one.namespace == namespace and wanted <= one.labels.items()
+        }
+    placed = {(pod["spec"]["nodeName"], pod["metadata"]["name"]) for pod in filter(_holds, pods)}
+    return there == {(node, name) for node, name in placed if node in known}
 
 
 def _requests(container: Mapping[str, Any]) -> dict[str, Decimal]:
     resources = container.get("resources") or {}
     return amounts((resources.get("limits") or {}) | (resources.get("requests") or {}))
+
+
+def _holds(pod: Manifest) -> bool:
+    """Whether it takes something from a node."""
+    return bool(pod["spec"].get("nodeName")) and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
 
 
 def _takes_pods(node: Manifest) -> bool:

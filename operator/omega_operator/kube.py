@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from omega_operator import capacity, ownership
+from omega_operator import capacity, labels, ownership
 from omega_operator.api import APPLY, MERGE, AlreadyExists, Api, ApiError, Conflict, NoAnswer, NotFound, Refused
 from omega_operator.capacity import Node
 from omega_operator.election import MARGIN
@@ -27,7 +27,6 @@ from omega_operator.kinds import (
     Ref,
     ref_of,
 )
-from omega_operator.labels import MANAGER
 from omega_operator.quota import quotas_of
 from omega_operator.room import Room
 
@@ -41,8 +40,8 @@ LASTING = 3
 _log = logging.getLogger(__name__)
 
 _VERBS = {
-    "apply": ("PATCH", APPLY, {"fieldManager": MANAGER, "force": "true"}),
-    "patch": ("PATCH", MERGE, {"fieldManager": MANAGER}),
+    "apply": ("PATCH", APPLY, {"fieldManager": labels.MANAGER, "force": "true"}),
+    "patch": ("PATCH", MERGE, {"fieldManager": labels.MANAGER}),
     "create": ("POST", "application/json", {}),
     "delete": ("DELETE", "application/json", {}),
 }
@@ -107,15 +106,18 @@ class Kube:
 
     # observe
 
-    async def room(self, namespace: str, priority_class: str, *, anew: bool) -> Room | None:
+    async def room(self, key: Key, priority_class: str, pods: tuple[Manifest, ...]) -> Room | None:
         """What is free for pods of this priority class; None where we may not look.
 
-        The nodes are as they were a few seconds ago at most, or as of now; the namespace's quotas are as of now.
+        The nodes are as they were a few seconds ago at most, and not before the resource's pods were where they are
+        now: what was free then says nothing. The namespace's quotas are as of now.
         """
+        namespace, selector = key.namespace, labels.selector(key.name)
         async with self._looked.lock:
-            if anew or self._clock() - self._looked.at > FRESH_SECONDS:
-                self._looked.nodes, self._looked.at = await self._look(), self._clock()
-            nodes = self._looked.nodes
+            nodes, age = self._looked.nodes, self._clock() - self._looked.at
+            if age > FRESH_SECONDS or not (nodes is None or capacity.shows(nodes, namespace, selector, pods)):
+                nodes = self._looked.nodes = await self._look()
+                self._looked.at = self._clock()
         return None if nodes is None else Room(nodes, quotas_of(await self._quotas(namespace), priority_class))
 
     async def warnings(self, namespace: str, pod: Manifest) -> tuple[str, ...]:

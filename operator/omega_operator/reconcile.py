@@ -54,7 +54,6 @@ class Reconciler:
         """
         self._cache, self._kube, self._pods, self._downloads, self._kinds = cache, kube, pods, downloads, kinds
         self._settings, self._now, self._others_wait = settings, now, others_wait
-        self._pods_seen: dict[Key, frozenset[str]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass. Returns the seconds after which to look again without being told; None: when something changes.
@@ -68,7 +67,6 @@ class Reconciler:
             self._kube.forget(key)
             self._pods.forget(key)
             self._downloads.forget(key)
-            self._pods_seen.pop(key, None)
             return None
         if body["metadata"].get("deletionTimestamp"):
             return None
@@ -156,15 +154,8 @@ class Reconciler:
         )
         if not self._needs_room(resource, seen):
             return seen
-        anew = self._some_pod_left(key, pods)
-        room = await self._kube.room(key.namespace, resource.spec.pod.priority_class_name, anew=anew)
+        room = await self._kube.room(key, resource.spec.pod.priority_class_name, pods)
         return dataclasses.replace(seen, room=room)
-
-    def _some_pod_left(self, key: Key, pods: tuple[Manifest, ...]) -> bool:
-        """Whether a pod of the last look is gone: then what was free a moment ago says nothing."""
-        before, now = self._pods_seen.get(key, frozenset()), frozenset(map(pod.name, pods))
-        self._pods_seen[key] = now
-        return not before <= now
 
     def _needs_room(self, resource: OmegaVLMDeployment, observed: Observed) -> bool:
         """All nodes and pods of a cluster are much to read: only where a decision or a sentence depends on them."""

@@ -7,12 +7,26 @@ from typing import Any
 
 import pytest
 
+from omega_operator import labels
 from omega_operator.api import AlreadyExists, ApiError
-from omega_operator.kinds import Key
+from omega_operator.kinds import NODE, POD, Key, Kind, Manifest
 from omega_operator.kube import Kube
+from omega_operator.room import Candidate
 
 A = Key("ns", "a")
 EVENT = {"metadata": {"name": "a.1"}}
+NODE_OF_8 = {
+    "metadata": {"name": "n1"},
+    "spec": {},
+    "status": {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"gpu": "8", "pods": "9"}},
+}
+
+
+def pod(name: str, of: str, node: str | None = "n1", phase: str = "Running") -> Manifest:
+    """A pod with 8 GPUs, of a resource."""
+    head = {"name": name, "namespace": "ns", "labels": labels.pod(of)}
+    container = {"resources": {"limits": {"gpu": "8"}}}
+    return {"metadata": head, "spec": {"nodeName": node, "containers": [container]}, "status": {"phase": phase}}
 
 
 class Server:
@@ -21,6 +35,7 @@ class Server:
     def __init__(self) -> None:
         self.refusals: list[ApiError | None] = []
         self.asked: list[str] = []
+        self.pods: list[Manifest] = []
 
     async def request(self, method: str, path: str, **_: Any) -> dict[str, Any]:
         """Refuse, or do it."""
@@ -28,6 +43,11 @@ class Server:
         if self.refusals and (refusal := self.refusals.pop(0)):
             raise refusal
         return {"metadata": {"resourceVersion": "1"}}
+
+    async def list(self, kind: Kind, *_: Any, **__: Any) -> list[Manifest]:
+        """What is there."""
+        self.asked.append(kind.plural)
+        return {NODE: [NODE_OF_8], POD: self.pods}.get(kind, [])
 
 
 @pytest.fixture
@@ -64,3 +84,24 @@ async def test_an_event_that_is_there_is_no_news(kube: Kube, server: Server) -> 
     assert not await kube.tell(A, EVENT)
     assert not await kube.tell(A, EVENT)
     assert server.asked == ["events"]
+
+
+async def test_room_is_looked_at_anew(kube: Kube, server: Server) -> None:
+    """One look serves everybody for a while, but not who has a pod that came to a node since, or lost one."""
+    mine, wish = pod("a-1", of="a"), Candidate.of("ns", pod("a-2", of="a", node=None))
+
+    async def takes(*pods: Manifest, key: Key = A) -> bool:
+        room = await kube.room(key, "", pods)
+        assert room is not None
+        return room.takes(wish)
+
+    assert await takes(pod("a-1", of="a", node=None))
+    server.pods = [mine]
+    assert await takes(key=Key("ns", "b")), "nothing of b came or went"
+    assert await takes(pod("a-0", of="a", phase="Failed"), pod("a-3", of="a", node="cordoned"))
+    assert not await takes(mine)
+    server.pods = []
+    assert not await takes(mine)
+    assert not await takes(key=Key("ns", "b"))
+    assert await takes()
+    assert server.asked.count("nodes") == 3

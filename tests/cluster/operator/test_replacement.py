@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omega_operator.kinds import DEPLOYMENT, QUOTA, RESOURCE
+from omega_operator.kinds import DEPLOYMENT, POD, QUOTA, RESOURCE
 
 SMALL = {"requests": {"cpu": "10m", "memory": "32Mi"}}
 """Requests of a pod that does nothing."""
@@ -20,12 +20,19 @@ async def test_room_for_a_surge(world: Any, stand_in: str) -> None:
 
 
 async def test_no_room_for_a_surge(world: Any, stand_in: str) -> None:
-    """With all GPUs taken the old pod goes first, which is no failure; the new one starts when the old process has ended."""
+    """With all GPUs taken the old pod goes first, which is no failure; the new one starts when the old process has ended.
+
+    Also right after the old pod itself got the GPUs of another: what was free before it came says nothing any more.
+    """
+    await _hold(world, stand_in, gpus=8)
     slow = [{"name": "STAY_SECONDS", "value": "4"}]
     await world.serve(stand_in, gpu={"count": 8}, pod={"env": slow, "resources": SMALL})
+    await world.until_condition("Stalled", "True", "InsufficientGPU")
+    await world.api.request("DELETE", POD.path(world.namespace, "holder"))
     await world.until_condition("Ready", "True", "Ready", seconds=60)
     said = await _replace(world)
     assert "Downtime" in said
+    assert "RollingOut" not in said, "a new pod was started where there was no room"
     update = (await world.get(DEPLOYMENT, "vl"))["spec"]["strategy"]["rollingUpdate"]
     assert update == {"maxSurge": 0, "maxUnavailable": 1}
 
@@ -49,6 +56,18 @@ async def test_nothing_stops_for_nothing(world: Any, stand_in: str) -> None:
     await world.until_condition("Stalled", "True", "Unschedulable")
     assert [pod["metadata"].get("deletionTimestamp") for pod in await world.pods()] == [None, None]
     assert (await world.get(RESOURCE, "vl"))["status"]["readyReplicas"] == 1
+
+
+async def _hold(world: Any, image: str, gpus: int) -> None:
+    """Let a pod of somebody's have this many GPUs."""
+    container = {"name": "holder", "image": image, "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 1}
+    await world.api.request("POST", POD.path(world.namespace), body={"metadata": {"name": "holder"}, "spec": spec})
+
+    async def runs() -> bool:
+        return _runs(await world.get(POD, "holder"))
+
+    await world.until(runs, 60)
 
 
 async def _replace(world: Any) -> set[str]:
