@@ -71,6 +71,7 @@ class Audit:
         self._api, self._cache, self._queue, self._metrics = api, cache, queue, metrics
         self._namespaces, self._clock = namespaces, clock
         self._mended: dict[Kind, int] = {}
+        self._unanswered: dict[Kind, str] = {}  # what has been logged: at the beginning it is asked each second
         self._good = dict.fromkeys(WATCHED, clock())
 
     @property
@@ -138,8 +139,11 @@ class Audit:
         except NotFound:
             server, moments = {}, [sys.maxsize]  # the cluster does not know this kind, or no longer
         except ApiError as error:
-            _log.warning("%s could not be listed: %s", kind.plural, error)
+            if self._unanswered.get(kind) != str(error):
+                _log.warning("%s could not be listed: %s", kind.plural, error)
+            self._unanswered[kind] = str(error)
             return None
+        self._unanswered.pop(kind, None)
         return behind(server, self._cache.versions(kind), min(moments))
 
     async def _mend(self, kind: Kind, suspects: list[Late]) -> None:

@@ -161,13 +161,16 @@ async def test_a_beginning_without_a_watch(server: Server, cache: Cache, auditor
     assert await queue.get() == KEY
 
 
-async def test_a_beginning_without_a_server(server: Server, auditor: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing begins before the server has said what there is."""
+async def test_a_beginning_without_a_server(
+    server: Server, auditor: Audit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing begins before the server has said what there is; why is logged once, however often it is asked."""
     monkeypatch.setattr("omega_operator.audit.AGAIN", 0.01)
     server.away = True
     beginning = asyncio.create_task(auditor.begin())
     await asyncio.sleep(0.1)
     assert not auditor.is_complete.is_set()
+    assert len(caplog.messages) == 1
     server.away = False
     await beginning
     assert auditor.is_complete.is_set()

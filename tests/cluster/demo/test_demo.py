@@ -127,7 +127,7 @@ def test_changes_under_load(demo: Any, load: Any, capsys: pytest.CaptureFixture[
     assert [pod["metadata"]["uid"] for pod in demo.pods()] == before
     assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in demo.pods()] == [0]
     # The operator hears of the last change a moment after the pod has said so to this test.
-    until(lambda: says_applied(demo.resource), PATIENCE)
+    until(lambda: says_applied(demo.resource), PATIENCE, told=lambda: demo.resource["status"])
 
 
 def test_a_change_does_what_it_says(demo: Any) -> None:
@@ -205,9 +205,9 @@ def says_applied(resource: dict[str, Any]) -> bool:
     return (applied["status"], applied["observedGeneration"]) == ("True", resource["metadata"]["generation"])
 
 
-def until(holds: Callable[[], bool], seconds: float) -> None:
-    """Wait until ``holds()``; the test fails after ``seconds``."""
+def until(holds: Callable[[], bool], seconds: float, told: Callable[[], Any] = lambda: "") -> None:
+    """Wait until ``holds()``; the test fails after ``seconds``, with what is told then."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {told()}"
         time.sleep(0.1)
