@@ -36,7 +36,7 @@ test-unit: environment ## Unit tests: no model, no cluster; seconds.
 	.venv/bin/pytest -q tests/schema tests/operator tests/workspace tests/tools tests/chart tests/kubectl
 
 test-cluster: environment ## Tests against a real Kubernetes (started here, root on Linux).
-	.venv/bin/pytest --durations=20 tests/cluster
+	@tests/cluster/all.sh
 
 test-others: environment ## All other tests: no cluster; minutes.
 	.venv/bin/pytest --durations=20 tests --ignore=tests/cluster

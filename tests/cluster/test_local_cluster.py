@@ -19,7 +19,10 @@ from cluster.places import PLACES
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = (sys.executable, str(ROOT / "tools/cluster"))
 
-pytestmark = pytest.mark.skipif("KUBECONFIG" in os.environ, reason="KUBECONFIG names another cluster")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif("KUBECONFIG" in os.environ, reason="KUBECONFIG names another cluster"),
+]
 
 Command = Callable[..., str]
 

@@ -36,6 +36,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 from cluster import buildah, go_tools, host_packages  # noqa: E402
 from cluster.places import PLACES  # noqa: E402
 
+pytestmark = pytest.mark.alone
+
 DEFINITION = "omegavlmdeployments.omegavlm.io"
 ADDRESS = "http://127.0.0.1:8000"
 """Where README.md's clients ask."""

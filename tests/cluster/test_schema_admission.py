@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "schema" / "cases"
 REFUSED = "# refused: "
 
+pytestmark = pytest.mark.usefixtures("definition")
+
 Kubectl = Callable[..., str]
 
 
@@ -69,17 +71,6 @@ def read(path: Path) -> tuple[str | None, list[Any]]:
 def message(refusal: pytest.ExceptionInfo[Any]) -> str:
     """The sentence of an API server's error."""
     return str(json.loads(refusal.value.body)["message"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def definition(kubectl: Kubectl, install_definition: Callable[[], None]) -> Iterator[None]:
-    """The CRD of this checkout; it is taken away again if it was not there before."""
-    name = f"customresourcedefinition/{PLURAL}.{GROUP}"
-    was_there = kubectl("get", name, "--ignore-not-found", "--output=name")
-    install_definition()
-    yield
-    if not was_there:
-        kubectl("delete", name)
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ def build(dockerfile: Path, tag: str, arguments: Iterable[str] = (), context: Pa
     if not dockerfile.is_file():
         raise ClusterError(f"{dockerfile}: no such file")
     image = full_name(tag)
-    with buildah.in_use():
+    with buildah.in_use(), locked(PLACES.cache / "build.lock"):  # two builds at once disturb each other
         built = _build(dockerfile, image, arguments, context)
     if built:
         known = set(run(*ctr("images", "list", "--quiet")).split())
@@ -125,8 +125,7 @@ def _build(dockerfile: Path, image: str, arguments: Iterable[str], context: Path
     say(f"building {image} from {dockerfile.name}")
     buildah.build(dockerfile, image, given, context)
     say(f"importing {image}")
-    with locked(PLACES.cache / "transfer.lock"):
-        transfer(image, _unpacked(), _import("-", key))
+    transfer(image, _unpacked(), _import("-", key))
     say(f"{image} is ready")
     return True
 

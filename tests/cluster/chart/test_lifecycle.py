@@ -14,6 +14,8 @@ import pytest
 
 from cluster import go_tools
 
+pytestmark = pytest.mark.alone
+
 CHART = Path(__file__).parents[3] / "charts/omega-vlm"
 DEFINITION = "omegavlmdeployments.omegavlm.io"
 FIRST, NEWER = "0.1.0", "0.2.0"

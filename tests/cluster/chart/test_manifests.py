@@ -10,6 +10,8 @@ import pytest
 
 from cluster import go_tools
 
+pytestmark = pytest.mark.alone
+
 CHART = Path(__file__).parents[3] / "charts/omega-vlm"
 EVERYTHING: dict[str, Any] = {
     "replicas": 2,

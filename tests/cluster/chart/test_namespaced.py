@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.alone
+
 CHART = Path(__file__).parents[3] / "charts/omega-vlm"
 
 

@@ -19,6 +19,8 @@ from omega_schema.server_config import ServerConfig, config_hash
 from stages import questions, release
 from stages.console import Console
 
+pytestmark = pytest.mark.alone
+
 Ask = Callable[[questions.Question], str]
 
 CHANGES = int(os.environ.get("LIVE_CHANGES", "30"))

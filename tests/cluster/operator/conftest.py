@@ -17,15 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import operator_process
 from faults.world import connect, is_settled
 from omega_operator.api import Api
 from omega_operator.kinds import CHILDREN, POD, RESOURCE, Kind, Manifest
-
-ROOT = Path(__file__).resolve().parents[3]
-CRD = ROOT / "crds" / "omegavlmdeployments.yaml"
 
 API_SERVICE = Kind("apiregistration.k8s.io/v1", "APIService", "apiservices")
 METRICS = "v1beta1.custom.metrics.k8s.io"
@@ -76,21 +72,6 @@ class Operator:
         assert self.process is not None
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.fixture(scope="session")
-def definition(kubectl: Callable[..., str], install_definition: Callable[[], None]) -> Iterator[None]:
-    """The CRD; taken away at the end unless it was there before, because a chart may want to own it."""
-    name = yaml.safe_load(CRD.read_text())["metadata"]["name"]
-    was_there = bool(kubectl("get", "crd", name, "--ignore-not-found", "--output=name"))
-    if not was_there:
-        install_definition()
-    yield
-    # By now it may have gone with the cluster, or belong to a chart.
-    owner_of = "--output=jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}"
-    owner = kubectl("get", "crd", name, "--ignore-not-found", owner_of)
-    if not was_there and not owner:
-        kubectl("delete", "crd", name, "--ignore-not-found")
 
 
 @pytest.fixture

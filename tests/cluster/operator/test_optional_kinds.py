@@ -21,6 +21,8 @@ from omega_operator.kinds import (
     TRIGGER_AUTHENTICATION,
 )
 
+pytestmark = pytest.mark.alone
+
 KEDA = {(SCALED_OBJECT, "auto"), (TRIGGER_AUTHENTICATION, "auto")}
 OTHERS = {(POD_MONITOR, "vl"), (INFERENCE_POOL, "vl"), (HTTP_ROUTE, "vl")}
 
