@@ -4,6 +4,7 @@
         cluster cluster-down bench bench-gpu kubectl-omega
 
 PYTHON := .venv/bin/python
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/omega-vlm
 SOURCES := crds operator server tools tests demo
 
 help: ## Show this list.
@@ -17,7 +18,7 @@ check: export PYTHONPATH := crds:operator:server
 check: environment ## Lint, types, import boundaries, generated files, examples. Seconds; run it before each commit.
 	.venv/bin/ruff check $(SOURCES)
 	.venv/bin/ruff format --check $(SOURCES)
-	.venv/bin/mypy crds operator server tools
+	.venv/bin/mypy --cache-dir=$(CACHE)/mypy crds operator server tools
 	.venv/bin/lint-imports
 	$(PYTHON) tools/generate.py --check
 	.venv/bin/pytest -q tests/schema/test_examples.py

@@ -117,7 +117,7 @@ def test_changes_under_load(demo: Any, load: Any, capsys: pytest.CaptureFixture[
             wanted = config_hash(ServerConfig.of(OmegaVLMDeployment.parse(changed).spec).to_json())
             while applied(demo.address) != wanted:
                 assert time.monotonic() < started + PATIENCE, f"change {number} never arrived: {change(number)}"
-                time.sleep(0.01)
+                time.sleep(0.05)
             seconds.append(time.monotonic() - started)
     with capsys.disabled():
         print(  # noqa: T201 - the numbers are what a reader wants to know

@@ -208,7 +208,7 @@ class World:
             if value:
                 return took
             assert took < seconds, f"not so after {seconds} s"
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     async def until_condition(
         self, kind: str, status: str, reason: str, *, name: str = "vl", seconds: float = 30

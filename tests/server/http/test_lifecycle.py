@@ -20,7 +20,8 @@ from demo_server import PATIENCE, ROOT, Server, start, start_only, until
 pytestmark = pytest.mark.timeout(2400)
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
-LONG = {**HELLO, "min_tokens": 2500, "max_tokens": 2500, "stream": True, "stream_options": {"include_usage": True}}
+LONG = {**HELLO, "min_tokens": 1500, "max_tokens": 1500, "stream": True, "stream_options": {"include_usage": True}}
+SHORTER = {**LONG, "min_tokens": 600, "max_tokens": 600}
 
 
 def refused(server: Server) -> tuple[int, str]:
@@ -88,14 +89,14 @@ def test_life(tmp_path: Path, slow_picture: SlowPicture) -> None:
         until(server.ready)
 
         # An engine that dies under a stream comes back and goes on with it, without the pod noticing.
-        with server.client.stream("POST", "/v1/chat/completions", json=LONG) as response:
+        with server.client.stream("POST", "/v1/chat/completions", json=SHORTER) as response:
             lines = response.iter_lines()
             assert next(lines).startswith("data: ")
             (engine,) = server.client.get("/health").json()["engines"]
             os.kill(engine["pid"], signal.SIGKILL)
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"
-        assert json.loads(rest[-2].removeprefix("data: "))["usage"]["completion_tokens"] == 2500
+        assert json.loads(rest[-2].removeprefix("data: "))["usage"]["completion_tokens"] == SHORTER["max_tokens"]
         (engine,) = server.client.get("/health").json()["engines"]
         assert (engine["state"], engine["restarts"]) == ("ready", 1)
         assert server.client.post("/v1/chat/completions", json=HELLO).status_code == 200
