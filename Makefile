@@ -33,22 +33,24 @@ generate: environment ## Write the generated files: the CRD, its copy in the cha
 requirements: environment ## Pin the requirements again from requirements/*.in.
 	tools/requirements.sh
 
+UNIT := $(addprefix tests/,schema operator workspace tools chart kubectl)
+
 test-unit: environment ## Unit tests: no model, no cluster; seconds.
-	.venv/bin/pytest -q tests/schema tests/operator tests/workspace tests/tools tests/chart tests/kubectl
+	.venv/bin/pytest -q $(UNIT)
 
 test-cluster: environment ## Tests against a real Kubernetes (started here, root on Linux).
 	@tests/cluster/all.sh
 
-test-others: environment ## All other tests: no cluster; minutes.
-	.venv/bin/pytest --durations=20 tests --ignore=tests/cluster
+test-others: environment ## All other tests: of the server and the models, without a cluster; minutes.
+	.venv/bin/pytest --durations=20 tests --ignore=tests/cluster $(addprefix --ignore=,$(UNIT))
 
 go-tools: environment ## Build Kubernetes and the other Go programs of the tests, once.
 	$(PYTHON) tools/cluster tools
 
-# The cluster's tests beside all others, for most of its time each waits. What one says is shown when it has ended. A compiler
-# beside them would make them wait too long.
+# The cluster's tests beside all others, for most of its time each waits; the quick ones fill what is left of the first minutes.
+# What one says is shown when it has ended. A compiler beside them would make them wait too long.
 test: environment go-tools ## Everything, as CI runs it.
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going --assume-old=environment test-cluster check test-others
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going --assume-old=environment test-cluster test-others check test-unit
 
 serve: environment ## The server alone, with the demo model on the CPU, at http://127.0.0.1:8000.
 	.venv/bin/omega-server serve --model-path demo/model --device cpu --dtype float32
