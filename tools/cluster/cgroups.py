@@ -73,9 +73,9 @@ def _delegate(root: Path) -> None:
 def processes(below: str = "") -> set[int]:
     """Process ids of what runs in the cluster (daemons, shims, containers) or in the part that ``below`` names."""
     found: set[int] = set()
-    for file in (tracking() / below).rglob("cgroup.procs"):
+    for directory, _, _ in os.walk(tracking() / below):  # which passes over what goes away meanwhile
         try:
-            found.update(int(pid) for pid in file.read_text().split())
+            found.update(int(pid) for pid in (Path(directory) / "cgroup.procs").read_text().split())
         except OSError:
             continue  # a container's cgroup went away while we looked
     return found
