@@ -27,3 +27,20 @@ def test_cgroups_that_go_while_they_are_read(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "read_text", read_and_end_others)
     assert len(cgroups.processes("kubepods")) == 1
+
+
+def test_cgroups_that_go_while_they_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All go, from the innermost on, also where somebody else was quicker; and then there are none to remove."""
+    monkeypatch.setattr(cgroups, "_mounted", lambda: {"pids": tmp_path})
+    for number in range(3):
+        (tmp_path / cgroups.NAME / f"pod{number}" / "container").mkdir(parents=True)
+    rmdir = Path.rmdir
+
+    def rmdir_of_two(path: Path) -> None:
+        rmdir(path)
+        rmdir(path)
+
+    monkeypatch.setattr(Path, "rmdir", rmdir_of_two)
+    cgroups.remove()
+    assert list(tmp_path.iterdir()) == []
+    cgroups.remove()

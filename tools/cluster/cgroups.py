@@ -99,11 +99,8 @@ def kill(below: str = "", seconds: float = 10) -> None:
 def remove() -> None:
     """Remove the cluster's cgroups; nothing may run in them."""
     for root in set(_mounted().values()):
-        group = root / NAME
-        for path in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
-            _rmdir(path)
-        if group.exists():
-            _rmdir(group)
+        for directory, _, _ in os.walk(root / NAME, topdown=False):
+            _rmdir(Path(directory))
 
 
 def _rmdir(path: Path, attempts: int = 50) -> None:
@@ -111,6 +108,8 @@ def _rmdir(path: Path, attempts: int = 50) -> None:
     for attempt in range(attempts):
         try:
             path.rmdir()
+        except FileNotFoundError:
+            return  # it went away while we looked
         except OSError:
             if attempt == attempts - 1:
                 raise
