@@ -48,8 +48,9 @@ go-tools: environment ## Build Kubernetes and the other Go programs of the tests
 	$(PYTHON) tools/cluster tools
 
 # The cluster's tests beside all others, for most of its time each waits; the quick ones fill what is left of the first minutes.
-# What one says is shown when it has ended. A compiler beside them would make them wait too long.
+# A compiler beside them would make them wait too long.
 test: environment go-tools ## Everything, as CI runs it.
+	@echo "test: four parts beside each other, 15 to 25 minutes; what each says is shown when it has ended"
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going --assume-old=environment test-cluster test-others check test-unit
 
 serve: environment ## The server alone, with the demo model on the CPU, at http://127.0.0.1:8000.
