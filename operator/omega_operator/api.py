@@ -15,6 +15,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, Self
 from urllib.request import getproxies_environment
 
@@ -42,6 +43,10 @@ class ApiError(Exception):
         """Args: the HTTP status, the server's words, and the seconds that it asks us to wait."""
         super().__init__(message)
         self.status, self.retry_after = status, retry_after
+
+
+class Fenced(Exception):
+    """Nothing was sent: the fence does not let it through any more."""
 
 
 class Conflict(ApiError):
@@ -74,16 +79,37 @@ _ERRORS: Mapping[int, type[ApiError]] = {
 Told = Callable[[str, str, float], None]
 """Hears of each request: its method, the status of the answer or "<error>", and the seconds that it took."""
 
+Fence = Callable[[], bool]
+"""Whether a request may be sent now."""
+
 
 def _nobody(method: str, code: str, seconds: float) -> None:
     """Hears, and does nothing."""
+
+
+def _open() -> bool:
+    """Anything may be sent."""
+    return True
+
+
+_fence: ContextVar[Fence] = ContextVar("fence", default=_open)
+"""Of the request that is being made."""
+
+
+async def _ask(*_: object) -> None:
+    """Called by aiohttp with the body in hand, before it sends a byte of a request; if this raises, it sends none."""
+    if not _fence.get()():
+        raise Fenced
 
 
 class Api:
     """One connection pool to the API server."""
 
     def __init__(self, client: ApiClient, told: Told = _nobody) -> None:
-        """Args: the client, whose configuration says where the server is, and who hears of each request."""
+        """Args: a client that has sent nothing, whose configuration says where the server is, and who hears of each request."""
+        last = aiohttp.TraceConfig()
+        last.on_request_chunk_sent.append(_ask)
+        client.configuration.trace_configs = [last]
         self._client, self._told = client, told
         self._not_before: dict[tuple[str, str], float] = {}
 
@@ -147,12 +173,26 @@ class Api:
         content_type: str = "application/json",
         accept: str = "application/json",
         timeout: float = TIMEOUT,
+        fence: Fence = _open,
     ) -> Manifest:
-        """One request; `timeout` is the longest time for it, in seconds.
+        """One request.
+
+        Args:
+            method: of HTTP.
+            path: at the server.
+            query: its parameters.
+            body: to be sent as JSON.
+            content_type: of the body.
+            accept: the form of the answer.
+            timeout: the longest time for the request, in seconds.
+            fence: asked now, and once more when the body goes out, whatever has kept this process in between.
 
         Raises:
             ApiError: the server answered with a status of 400 or more, or not at all, or is not to be asked yet.
+            Fenced: the fence said no.
         """
+        if not fence():
+            raise Fenced
         self._heed(method, path)
         made = await self._client.param_serialize(
             method,
@@ -163,13 +203,17 @@ class Api:
             auth_settings=["BearerToken"],
         )
         began, code = time.monotonic(), "<error>"
+        outer = _fence.set(fence)
         try:
             response = await self._client.call_api(*made, _request_timeout=timeout)
             text = await response.read()
             code = str(response.status)
         except (aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error.__cause__, Fenced):
+                raise error.__cause__ from None
             raise NoAnswer(0, f"no answer from the API server ({type(error).__name__})") from None
         finally:
+            _fence.reset(outer)
             self._told(method, code, time.monotonic() - began)
         if response.status >= 400:
             refusal = _error(response.status, text, response.headers)

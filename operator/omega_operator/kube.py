@@ -48,10 +48,6 @@ _VERBS = {
 """By verb: method, content type and query."""
 
 
-class NotLeading(Exception):
-    """Another replica of the operator holds the Lease: this one may not write."""
-
-
 class NameTaken(Exception):
     """An object with a child's name exists and is somebody else's."""
 
@@ -231,22 +227,20 @@ class Kube:
         """The only place from which anything is written.
 
         Raises:
-            NotLeading: nothing was sent.
+            Fenced: we do not lead; nothing was sent.
             ApiError: the server refused, or did not answer.
         """
-        if not self._may_write():
-            raise NotLeading
         method, content_type, query = _VERBS[verb]
-        path, outcome = kind.path(namespace, name or None), "ok"
+        path, fence = kind.path(namespace, name or None), self._may_write
         try:
-            return await self._api.request(
-                method, path, query=query, body=body, content_type=content_type, timeout=MARGIN
+            answer = await self._api.request(
+                method, path, query=query, body=body, content_type=content_type, timeout=MARGIN, fence=fence
             )
         except ApiError as error:
-            outcome = _outcome(error)
+            self._wrote(kind.name, verb, _outcome(error))
             raise
-        finally:
-            self._wrote(kind.name, verb, outcome)
+        self._wrote(kind.name, verb, "ok")
+        return answer
 
     async def _look(self) -> tuple[Node, ...] | None:
         try:

@@ -60,7 +60,7 @@ class Reconciler:
 
         Raises:
             ApiError: the API server failed, or somebody else wrote at the same time: try again.
-            NotLeading: another replica does it.
+            Fenced: another replica does it.
         """
         body = self._cache.resource(key)
         if body is None:

@@ -4,10 +4,9 @@ import asyncio
 import logging
 import time
 
-from omega_operator.api import ApiError, Conflict, NoAnswer
+from omega_operator.api import ApiError, Conflict, Fenced, NoAnswer
 from omega_operator.election import Election
 from omega_operator.kinds import Key
-from omega_operator.kube import NotLeading
 from omega_operator.metrics import Metrics
 from omega_operator.queue import KeyQueue
 from omega_operator.reconcile import Reconciler
@@ -43,7 +42,7 @@ async def _once(key: Key, queue: KeyQueue, reconciler: Reconciler, metrics: Metr
     try:
         async with asyncio.timeout(TIMEOUT):
             again = await reconciler.reconcile(key)
-    except NotLeading:
+    except Fenced:
         queue.add(key)
         return "requeue"
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""The Kubernetes API as the operator speaks to it: Retry-After is obeyed, whatever wants to ask again."""
+"""The Kubernetes API as the operator speaks to it: Retry-After and the fence are obeyed, whatever wants to ask again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
-from omega_operator.api import Api, ApiError
+from omega_operator.api import Api, ApiError, Fenced
 
 
 class Server:
@@ -75,3 +75,29 @@ async def test_a_proxy_of_the_environment_is_used(
     await here.close()
     assert [getattr(error, "status", None) for error in refused] == [429, 429]
     assert proxy.asked == 2
+
+
+@pytest.mark.parametrize("method", ["PATCH", "POST", "DELETE"])
+async def test_a_write_that_was_begun_in_time_and_comes_late_is_not_sent(method: str) -> None:
+    """What wakes up behind the fence sends not one byte, on a new connection and on one that is open; later ones go out."""
+    received: list[int] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while got := await reader.read(65536):
+            received.append(len(got))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    here = Api(ApiClient(Configuration(host=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")))
+    for sent in range(2):
+        in_time = [True, False]
+        with pytest.raises(Fenced):
+            await here.request(method, "/a", body={"a": 1}, fence=lambda: in_time.pop(0))  # noqa: B023 - called here
+        assert not in_time
+        assert len(received) == sent
+        await here.request(method, "/a", body={"a": 1}, fence=lambda: True)
+        assert len(received) == sent + 1
+    await here.close()
+    server.close()
+    await server.wait_closed()

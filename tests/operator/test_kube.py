@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from omega_operator import labels
-from omega_operator.api import AlreadyExists, ApiError
+from omega_operator.api import AlreadyExists, ApiError, Fenced
 from omega_operator.kinds import NODE, POD, Key, Kind, Manifest
 from omega_operator.kube import Kube
 from omega_operator.room import Candidate
@@ -33,7 +33,7 @@ class Server:
     """An API server that refuses what it is told to, and takes down what it is asked for."""
 
     def __init__(self) -> None:
-        self.refusals: list[ApiError | None] = []
+        self.refusals: list[Exception | None] = []
         self.asked: list[str] = []
         self.pods: list[Manifest] = []
 
@@ -105,3 +105,22 @@ async def test_room_is_looked_at_anew(kube: Kube, server: Server) -> None:
     assert not await takes(key=Key("ns", "b"))
     assert await takes()
     assert server.asked.count("nodes") == 3
+
+
+async def test_what_the_fence_stops_is_no_write() -> None:
+    """A write that was not sent, since we do not lead, is not counted; one that was refused is."""
+    server, wrote = Server(), list[tuple[str, str, str]]()
+    server.refusals = [Fenced(), ApiError(500, "no"), None]
+    kube = Kube(
+        server,  # type: ignore[arg-type]
+        lambda: True,
+        (),
+        time.monotonic,
+        wrote=lambda *one: wrote.append(one),
+        remember=lambda *_: None,
+    )
+    for error in (Fenced, ApiError):
+        with pytest.raises(error):
+            await kube.tell(A, EVENT)
+    assert await kube.tell(A, EVENT)
+    assert wrote == [("Event", "create", "failed"), ("Event", "create", "ok")]
