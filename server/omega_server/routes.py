@@ -18,7 +18,7 @@ from omega_server.incoming import parsed
 from omega_server.media.kept import kept
 from omega_server.serving import Serving
 from omega_server.wire import openapi, responses, sse
-from omega_server.wire.errors import NOT_FOUND, NOT_READY, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
+from omega_server.wire.errors import NOT_FOUND, UNSUPPORTED_MEDIA_TYPE, ApiError, Problem, bad_request
 from omega_server.wire.large_strings import Splitter
 from omega_server.wire.requests import ChatRequest, parse_chat, parse_tokenize
 
@@ -118,8 +118,7 @@ async def _body(request: Request, parse: Callable[[Any], T]) -> T:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" or request.headers.get("content-encoding", "identity").lower() != "identity":
         raise ApiError(UNSUPPORTED_MEDIA_TYPE)
-    if not _serving(request).takes(request.scope):
-        raise ApiError(NOT_READY)
+    _serving(request).let_in(request.scope)
     splitter = Splitter()
     async for chunk in request.stream():
         splitter.feed(chunk)

@@ -25,8 +25,10 @@ from omega_server.wire.errors import NOT_READY, ApiError
 logger = logging.getLogger(__name__)
 
 LAST_CALL = 1
-"""Seconds for which a server that has been told to stop still takes requests, while those who send them hear of it: all of them,
-and later those of clients whose answer has just ended."""
+"""Seconds for which a server that has been told to stop still takes requests, while those who send them hear of it: all of them
+until none has come for so long, and later those of clients whose answer has just ended."""
+LONGEST_LAST_CALL = 0.25
+"""The part of the time to drain in which requests that still come are taken: the rest is for answering them."""
 TEXT_ROOM = 16 << 20
 """Bytes of a request body for everything but pictures."""
 PICTURE_ROOM = 64 << 20
@@ -79,7 +81,7 @@ class Serving:
         self._router: Router | None = None
         self.draining = asyncio.Event()
         self._takes_no_more = False
-        self._drain_ends = 0.0
+        self._asked = self._drain_ends = 0.0
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -109,16 +111,20 @@ class Serving:
     async def drain(self, hang_up: Callable[[int], None]) -> None:
         """Take no new work, and wait for what is running, `drain_seconds` at most.
 
-        Clients that keep their connection cannot know yet. For a moment they are answered, and told to connect anew; then
-        their connections are closed. Who waits for an answer that began before hears of it in the next one.
+        Clients that keep their connection cannot know yet, nor does a balancer that is slow to hear of it. While their requests
+        come they are answered, and told to connect anew; then their connections are closed. Who waits for an answer that began
+        before hears of it in the next one.
 
         Args:
             hang_up: closes connections, those that are in use so many seconds after their answer.
         """
-        self._drain_ends = time.monotonic() + self.settings.drain_seconds
+        self._asked = began = time.monotonic()
+        self._drain_ends = began + self.settings.drain_seconds
+        latest = began + max(LAST_CALL, LONGEST_LAST_CALL * self.settings.drain_seconds)
         self.draining.set()
         logger.info("stopping: %d request(s) are being answered", self._active)
-        await asyncio.sleep(LAST_CALL)
+        while (left := min(self._asked + LAST_CALL, latest) - time.monotonic()) > 0:  # noqa: ASYNC110 - for nothing to happen
+            await asyncio.sleep(left)
         self._takes_no_more = True
         hang_up(LAST_CALL)
         try:
@@ -154,9 +160,15 @@ class Serving:
             return "draining"
         return "ready" if self._is_up else "loading"
 
-    def takes(self, scope: Mapping[str, Any]) -> bool:
-        """Whether a request that comes now is answered: also by a server that stops, of clients that could not know."""
-        return self._is_up and (not self._takes_no_more or scope.get(http_protocol.LAST_CALL, False))
+    def let_in(self, scope: Mapping[str, Any]) -> None:
+        """Take a request that has come: also while the server drains, of clients that could not know.
+
+        Raises:
+            ApiError: it is not answered.
+        """
+        if not self._is_up or (self._takes_no_more and not scope.get(http_protocol.LAST_CALL, False)):
+            raise ApiError(NOT_READY)
+        self._asked = time.monotonic()
 
     @property
     def _is_up(self) -> bool:

@@ -17,6 +17,8 @@ import httpx
 import pytest
 from demo_server import PATIENCE, ROOT, Server, start, start_only, until
 
+from omega_server.serving import LAST_CALL
+
 pytestmark = pytest.mark.timeout(2400)
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
@@ -25,7 +27,8 @@ SHORTER = {**LONG, "min_tokens": 600, "max_tokens": 600}
 
 
 def refused(server: Server) -> tuple[int, str]:
-    """Status and code with which the server refuses a request now."""
+    """Status and code with which the server refuses a request that comes after a while without any."""
+    time.sleep(2 * LAST_CALL)
     response = server.client.post("/v1/chat/completions", json=HELLO)
     return response.status_code, response.json().get("error", {}).get("code", "")
 
