@@ -10,9 +10,8 @@ from omega_operator import causes, conditions, ownership, pod, rollout, status
 from omega_operator.api import Refused
 from omega_operator.cache import Cache
 from omega_operator.causes import Cause
-from omega_operator.desired import Desired, desired, names
+from omega_operator.desired import Desired, desired
 from omega_operator.desired.config_map import digest
-from omega_operator.desired.deployment import template_of
 from omega_operator.downloads import Downloads
 from omega_operator.events import event
 from omega_operator.kinds import OPTIONAL, Key, Manifest, Ref, ref_of
@@ -29,7 +28,10 @@ AFTER_REFUSAL = 60.0
 """Seconds after which something that the API server refused is tried again."""
 
 SOON = 0.05
-"""Seconds after which a resource whose children were written is looked at again: what follows from them, and its status."""
+"""Seconds after which a resource whose children were written is looked at again: what follows from them."""
+
+AFTER_OTHERS = 0.5
+"""The same where others wait, for its status too: by then their children are written, of a hundred that change at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +92,10 @@ class Reconciler:
         key, looks = _key(resource), list[float | None]()
         observed = await self._observe(resource)
         wanted = desired(resource, observed, self._settings)
+        if _needs_room(resource, observed, wanted):
+            room = await self._kube.room(key, resource.spec.pod.priority_class_name, observed.pods)
+            observed = dataclasses.replace(observed, room=room)
+            wanted = desired(resource, observed, self._settings)
         cause = causes.refusal(resource)
         if cause is None:
             if await self._is_gone(resource, observed, wanted):
@@ -100,7 +106,7 @@ class Reconciler:
             configs = await self._pods.settle(key, observed.pods, digest(resource))
             wrote = self.progress(key) > writes
             if wrote and cause is None and self._others_wait():
-                return SOON  # what others have asked for is done before it is told what was done for this one
+                return AFTER_OTHERS  # what others have asked for is done before it is told what was done for this one
             looks += [AFTER_REFUSAL if cause is not None else None, SOON if wrote else None]
             progress = await self._downloads.look(key, observed.download_pods)
             observed = dataclasses.replace(observed, configs=configs, download=progress)
@@ -144,26 +150,13 @@ class Reconciler:
         }
         pods, download_pods = self._cache.pods(key), self._cache.pods(key, DOWNLOAD)
         starting = [one for one in (*pods, *download_pods) if pod.is_starting(one)]
-        seen = Observed(
+        return Observed(
             at=self._now(),
             children=children,
             pods=pods,
             download_pods=download_pods,
             warnings={pod.name(one): await self._kube.warnings(key.namespace, one) for one in starting},
             kinds=kinds,
-        )
-        if not self._needs_room(resource, seen):
-            return seen
-        room = await self._kube.room(key, resource.spec.pod.priority_class_name, pods)
-        return dataclasses.replace(seen, room=room)
-
-    def _needs_room(self, resource: OmegaVLMDeployment, observed: Observed) -> bool:
-        """All nodes and pods of a cluster are much to read: only where a decision or a sentence depends on them."""
-        current = observed.child(names.deployment(resource.metadata.name))
-        if any(pod.is_unschedulable(one) for one in observed.pods) or pod.exceeds_quota(current or {}):
-            return True
-        return resource.spec.rollout.strategy != "Surge" and rollout.begins(
-            current, template_of(resource, observed, self._settings)
         )
 
     async def _apply(
@@ -236,6 +229,14 @@ class Reconciler:
 def utc_now() -> datetime:
     """The time."""
     return datetime.now(UTC)
+
+
+def _needs_room(resource: OmegaVLMDeployment, observed: Observed, wanted: Desired) -> bool:
+    """All nodes and pods of a cluster are much to read: only where a decision or a sentence depends on them."""
+    way = wanted.way
+    if any(pod.is_unschedulable(one) for one in observed.pods) or pod.exceeds_quota(way.current or {}):
+        return True
+    return resource.spec.rollout.strategy != "Surge" and rollout.begins(way.current, way.template)
 
 
 def _key(resource: OmegaVLMDeployment) -> Key:
