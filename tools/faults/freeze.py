@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from faults.proxy import Proxy
 from faults.replica import Replica
@@ -41,7 +41,8 @@ async def freeze(
         Broken: nobody took over in time, or both wrote.
     """
     fleet = await begin(world, resources)
-    changing = asyncio.ensure_future(_change(fleet.disturb))
+    over = asyncio.Event()
+    changing = asyncio.ensure_future(_change(fleet.disturb, over))
     worst = 0.0
     try:
         for number in range(times):
@@ -51,8 +52,8 @@ async def freeze(
             worst = max(worst, took)
             told(f"freeze {number + 1} of {seconds:.0f} s: takeover after {took:.1f} s, 0 overlapping writes")
     finally:
-        changing.cancel()
-    await asyncio.wait([changing])
+        over.set()  # cancelled, it could have changed something and not written it down
+        await changing
     await converges(fleet, 60, "after the last takeover")
     writes = sum(len(proxy.writes()) for proxy in replicas.values())
     return f"{times} freezes of {seconds:.0f} s: 0 overlapping of {writes} writes, takeover at most {worst:.1f} s"
@@ -76,10 +77,10 @@ async def _freeze(leader: Replica, its_proxy: Proxy, others_proxy: Proxy, second
     return took
 
 
-async def _change(disturb: Callable[[], object]) -> None:
-    while True:
+async def _change(disturb: Callable[[], Awaitable[object]], over: asyncio.Event) -> None:
+    while not over.is_set():
         try:
-            await disturb()  # type: ignore[misc]
+            await disturb()
         except ApiError as error:
             if error.status != 404:
                 raise
